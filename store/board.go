@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+// ReleaseFilter selects releases; zero fields select all.
+type ReleaseFilter struct {
+	Target   *release.Target
+	Decision release.Decision
+	Limit    int // 50 by default, 500 at most
+	Cursor   string
+}
+
+// Releases returns a page of the tags seen, newest first, and the next page's cursor.
+func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Release, string, error) {
+	var w where
+	w.target(f.Target)
+	if f.Decision != "" {
+		w.and("decision =", string(f.Decision))
+	}
+	limit, err := w.page(f.Cursor, f.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	rs, err := s.db.query(ctx, "SELECT id, "+releaseFields+" FROM releases"+w.String()+" ORDER BY id DESC"+limit, w.args...)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing releases: %w", err)
+	}
+	all, err := collect(rs, func(r rows) (release.Release, error) {
+		var v release.Release
+		var tagged, seen int64
+		err := r.Scan(&v.ID, &v.Repository, &v.Tag, &v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Version,
+			&v.ObjectID, &v.Commit, &v.Tagger, &tagged, &v.Message, &v.Signature, &seen, &v.Decision, &v.Reason)
+		v.TaggedAt, v.SeenAt = fromMillis(tagged), fromMillis(seen)
+		return v, err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("listing releases: %w", err)
+	}
+	return trim(all, w.limit, func(r release.Release) int64 { return r.ID })
+}
+
+// TargetStatus is one target of the board.
+type TargetStatus struct {
+	Target release.Target
+	TargetInfo
+	Deployed *release.Run // the last deploy or rollback that succeeded; nil before the first
+	Latest   *release.Run // the newest run
+}
+
+// Targets returns every target that was ever admitted: by environment and team,
+// the global scope first.
+func (s *Store) Targets(ctx context.Context) ([]TargetStatus, error) {
+	return s.targets(ctx, "", nil)
+}
+
+// Target returns one target, or release.ErrNotFound where nothing was ever
+// admitted for it.
+func (s *Store) Target(ctx context.Context, t release.Target) (TargetStatus, error) {
+	all, err := s.targets(ctx, " WHERE env = $1 AND scope = $2 AND team = $3", []any{t.Env, t.Scope, t.Team})
+	if err != nil {
+		return TargetStatus{}, err
+	}
+	if len(all) == 0 {
+		return TargetStatus{}, fmt.Errorf("target %s: %w: no tag was ever admitted for it", t, release.ErrNotFound)
+	}
+	return all[0], nil
+}
+
+func (s *Store) targets(ctx context.Context, where string, args []any) ([]TargetStatus, error) {
+	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id FROM targets`+where+
+		` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("listing targets: %w", err)
+	}
+	deployed := map[release.Target]int64{}
+	out, err := collect(rs, func(r rows) (TargetStatus, error) {
+		var v TargetStatus
+		var backend string
+		var run int64
+		if err := r.Scan(&v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Account, &v.Region, &backend, &run); err != nil {
+			return v, err
+		}
+		deployed[v.Target] = run
+		return v, json.Unmarshal([]byte(backend), &v.Backend)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing targets: %w", err)
+	}
+	runs, err := s.boardRuns(ctx, where, args)
+	if err != nil {
+		return nil, err
+	}
+	newest, byID := map[release.Target]*release.Run{}, map[int64]*release.Run{}
+	for _, r := range runs {
+		byID[r.ID] = &r
+		if n := newest[r.Target]; n == nil || r.ID > n.ID {
+			newest[r.Target] = &r
+		}
+	}
+	for i := range out {
+		out[i].Latest, out[i].Deployed = newest[out[i].Target], byID[deployed[out[i].Target]]
+	}
+	return out, nil
+}
+
+// boardRuns reads the deployed and the newest run of each target.
+func (s *Store) boardRuns(ctx context.Context, where string, args []any) ([]release.Run, error) {
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+`)
+		OR id IN (SELECT max(id) FROM runs`+where+` GROUP BY env, scope, team)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("listing targets: %w", err)
+	}
+	return collect(rs, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err })
+}

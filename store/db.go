@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"modernc.org/sqlite"
+)
+
+// querier runs one statement. Statements are written once, with $1 parameters,
+// for both databases.
+type querier interface {
+	exec(ctx context.Context, query string, args ...any) (affected int64, err error)
+	query(ctx context.Context, query string, args ...any) (rows, error)
+	row(ctx context.Context, query string, args ...any) scanner
+}
+
+// tx is a querier inside a transaction that can also queue a job.
+type tx interface {
+	querier
+	// lock is appended to a SELECT that must hold its row until the end of the
+	// transaction: SQLite has one writer and needs nothing.
+	lock() string
+	insertJob(ctx context.Context, args RunArgs, queue string) error
+}
+
+// database is one of the two engines.
+type database interface {
+	querier
+	inTx(ctx context.Context, fn func(tx) error) error
+	ping(ctx context.Context) error
+	close() error
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+type rows interface {
+	scanner
+	Next() bool
+	Err() error
+	Close()
+}
+
+// noRows reports that a query for one row found none, in either database.
+func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) || errors.Is(err, pgx.ErrNoRows) }
+
+// sqliteConstraint is SQLITE_CONSTRAINT, the low byte of every such code.
+const sqliteConstraint = 19
+
+// uniqueViolation reports that a unique index refused a row, in either database.
+func uniqueViolation(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "23505"
+	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && lite.Code()&0xff == sqliteConstraint
+}
+
+// ---- SQLite
+
+type sqliteDB struct {
+	db     *sql.DB
+	client *river.Client[*sql.Tx]
+}
+
+// sqlDo is what *sql.DB and *sql.Tx have in common.
+type sqlDo interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+type sqlQuerier struct{ do sqlDo }
+
+type sqlRows struct{ *sql.Rows }
+
+func (r sqlRows) Close() { _ = r.Rows.Close() }
+
+var (
+	parameter = regexp.MustCompile(`\$(\d+)`)
+	numbered  sync.Map // query with $1 -> query with ?1
+)
+
+// questionMarks turns $1 into SQLite's ?1, once per statement.
+func questionMarks(query string) string {
+	if q, ok := numbered.Load(query); ok {
+		return q.(string)
+	}
+	q := parameter.ReplaceAllString(query, "?$1")
+	numbered.Store(query, q)
+	return q
+}
+
+func (q sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := q.do.ExecContext(ctx, questionMarks(query), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (q sqlQuerier) query(ctx context.Context, query string, args ...any) (rows, error) {
+	r, err := q.do.QueryContext(ctx, questionMarks(query), args...)
+	if err != nil {
+		return nil, err
+	}
+	return sqlRows{r}, nil
+}
+
+func (q sqlQuerier) row(ctx context.Context, query string, args ...any) scanner {
+	return q.do.QueryRowContext(ctx, questionMarks(query), args...)
+}
+
+type sqliteTx struct {
+	sqlQuerier
+	tx     *sql.Tx
+	client *river.Client[*sql.Tx]
+}
+
+func (sqliteTx) lock() string { return "" }
+
+func (t sqliteTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
+	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
+	return err
+}
+
+func (d *sqliteDB) inTx(ctx context.Context, fn func(tx) error) (err error) {
+	t, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("beginning a transaction: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = t.Rollback()
+		}
+	}()
+	if err = fn(sqliteTx{sqlQuerier{t}, t, d.client}); err != nil {
+		return err
+	}
+	return t.Commit()
+}
+
+func (d *sqliteDB) exec(ctx context.Context, q string, a ...any) (int64, error) {
+	return sqlQuerier{d.db}.exec(ctx, q, a...)
+}
+func (d *sqliteDB) query(ctx context.Context, q string, a ...any) (rows, error) {
+	return sqlQuerier{d.db}.query(ctx, q, a...)
+}
+func (d *sqliteDB) row(ctx context.Context, q string, a ...any) scanner {
+	return sqlQuerier{d.db}.row(ctx, q, a...)
+}
+func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
+func (d *sqliteDB) close() error                   { return d.db.Close() }
+
+// ---- Postgres
+
+type postgresDB struct {
+	pool   *pgxpool.Pool
+	client *river.Client[pgx.Tx]
+}
+
+// pgxDo is what *pgxpool.Pool and pgx.Tx have in common.
+type pgxDo interface {
+	Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}
+
+type pgxQuerier struct{ do pgxDo }
+
+func (q pgxQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	tag, err := q.do.Exec(ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+func (q pgxQuerier) query(ctx context.Context, query string, args ...any) (rows, error) {
+	return q.do.Query(ctx, query, args...)
+}
+
+func (q pgxQuerier) row(ctx context.Context, query string, args ...any) scanner {
+	return q.do.QueryRow(ctx, query, args...)
+}
+
+type postgresTx struct {
+	pgxQuerier
+	tx     pgx.Tx
+	client *river.Client[pgx.Tx]
+}
+
+func (postgresTx) lock() string { return " FOR UPDATE" }
+
+func (t postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
+	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
+	return err
+}
+
+func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) error {
+	return pgx.BeginFunc(ctx, d.pool, func(t pgx.Tx) error {
+		return fn(postgresTx{pgxQuerier{t}, t, d.client})
+	})
+}
+
+func (d *postgresDB) exec(ctx context.Context, q string, a ...any) (int64, error) {
+	return pgxQuerier{d.pool}.exec(ctx, q, a...)
+}
+func (d *postgresDB) query(ctx context.Context, q string, a ...any) (rows, error) {
+	return pgxQuerier{d.pool}.query(ctx, q, a...)
+}
+func (d *postgresDB) row(ctx context.Context, q string, a ...any) scanner {
+	return pgxQuerier{d.pool}.row(ctx, q, a...)
+}
+func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
+func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

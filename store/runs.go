@@ -1,0 +1,453 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+)
+
+// Record is a run with what only the service needs to know of it.
+type Record struct {
+	release.Run
+	ObjectID string
+	// RunnerDir is the folder of the runner that is at work, relative to the
+	// data folder; empty where none was started.
+	RunnerDir string
+	// Applying: the apply was recorded as begun, so that a runner that is gone
+	// without a result leaves the run unknown.
+	Applying bool
+	// PlanKey opens the saved plan. It never leaves the service but to the runner.
+	PlanKey string
+	// CancelledBy is who asked that the run stop, while it has not stopped yet.
+	CancelledBy string
+}
+
+// runColumns names what scanRun reads, in its order.
+const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
+	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
+	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at`
+
+func scanRun(sc scanner) (Record, error) {
+	var r Record
+	var stages, changes, findings, approvals, outputs string
+	var applying, created, started, finished int64
+	err := sc.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.ObjectID, &r.Commit,
+		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
+		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
+		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished)
+	if err != nil {
+		return Record{}, err
+	}
+	r.Applying = applying == 1
+	r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)
+	for _, f := range []struct {
+		text string
+		into any
+	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs}} {
+		if err := json.Unmarshal([]byte(f.text), f.into); err != nil {
+			return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
+		}
+	}
+	return r, nil
+}
+
+// jsonText encodes values of ours, which always encode.
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encoding %T: %v", v, err))
+	}
+	return string(b)
+}
+
+// Run returns one run, or release.ErrNotFound.
+func (s *Store) Run(ctx context.Context, id int64) (release.Run, error) {
+	r, err := s.Record(ctx, id)
+	return r.Run, err
+}
+
+// Record returns one run with what only the service knows, or release.ErrNotFound.
+func (s *Store) Record(ctx context.Context, id int64) (Record, error) {
+	return readRun(ctx, s.db, id, "")
+}
+
+func readRun(ctx context.Context, q querier, id int64, lock string) (Record, error) {
+	r, err := scanRun(q.row(ctx, "SELECT "+runColumns+" FROM runs WHERE id = $1"+lock, id))
+	if noRows(err) {
+		return Record{}, fmt.Errorf("run %d: %w", id, release.ErrNotFound)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("reading run %d: %w", id, err)
+	}
+	return r, nil
+}
+
+// RunFilter selects runs; zero fields select all.
+type RunFilter struct {
+	Target *release.Target
+	State  release.State
+	Kind   release.Kind
+	Limit  int    // 50 by default, 500 at most
+	Cursor string // as returned by the page before
+}
+
+// Runs returns a page of runs, newest first, and the cursor of the next page,
+// empty at the end. A cursor that was not ours is release.ErrInvalid.
+func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, error) {
+	var w where
+	w.target(f.Target)
+	if f.State != "" {
+		w.and("state =", string(f.State))
+	}
+	if f.Kind != "" {
+		w.and("kind =", string(f.Kind))
+	}
+	limit, err := w.page(f.Cursor, f.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+" FROM runs"+w.String()+" ORDER BY id DESC"+limit, w.args...)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing runs: %w", err)
+	}
+	runs, err := collect(rs, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err })
+	if err != nil {
+		return nil, "", fmt.Errorf("listing runs: %w", err)
+	}
+	return trim(runs, w.limit, func(r release.Run) int64 { return r.ID })
+}
+
+// where builds the condition of a listing.
+type where struct {
+	terms []string
+	args  []any
+	limit int
+}
+
+func (w *where) and(term string, arg any) {
+	w.args = append(w.args, arg)
+	w.terms = append(w.terms, fmt.Sprintf("%s $%d", term, len(w.args)))
+}
+
+func (w *where) target(t *release.Target) {
+	if t == nil {
+		return
+	}
+	w.and("env =", t.Env)
+	w.and("scope =", t.Scope)
+	w.and("team =", t.Team)
+}
+
+// page adds the cursor and returns the LIMIT clause: one row more than asked
+// for, which tells whether there is a next page.
+func (w *where) page(cursor string, limit int) (string, error) {
+	if cursor != "" {
+		before, err := strconv.ParseInt(cursor, 10, 64)
+		if err != nil {
+			return "", fmt.Errorf("%w cursor %q: pass the value of \"next\" as it was returned", release.ErrInvalid, cursor)
+		}
+		w.and("id <", before)
+	}
+	if limit <= 0 {
+		limit = 50
+	}
+	w.limit = min(limit, 500)
+	return fmt.Sprintf(" LIMIT %d", w.limit+1), nil
+}
+
+func (w *where) String() string {
+	if len(w.terms) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.terms, " AND ")
+}
+
+// trim cuts the extra row off and makes the next page's cursor.
+func trim[T any](all []T, limit int, id func(T) int64) ([]T, string, error) {
+	if len(all) <= limit {
+		return all, "", nil
+	}
+	return all[:limit], strconv.FormatInt(id(all[limit-1]), 10), nil
+}
+
+// Update is one change of a run, with the audit entry that tells of it.
+type Update struct {
+	// Entry's target, run, tag, object id and commit are filled in. Without an
+	// Action nothing is logged: progress of a stage is no decision.
+	Entry audit.Entry
+	// Change edits the run; an error undoes everything and is returned as it is.
+	Change func(*Record) error
+	// Plan and Findings, where set, are kept beside the run.
+	Plan     *release.PlanSummary
+	Findings []release.Finding
+	// Gates are fresh results to keep, by key.
+	Gates map[string]release.GateResult
+	// Wake makes a call so that the run goes on.
+	Wake bool
+}
+
+// Update changes a run in one transaction: the step between states is checked
+// by release.Transition, whoever waited for the target is woken when the run
+// lets go of it, and a run that succeeded becomes its target's deployed one.
+func (s *Store) Update(ctx context.Context, id int64, u Update) (Record, error) {
+	var after Record
+	err := s.db.inTx(ctx, func(t tx) error {
+		r, err := lockRun(ctx, t, id)
+		if err != nil {
+			return err
+		}
+		before := r
+		if err := u.Change(&r); err != nil {
+			return err
+		}
+		if r.State != before.State {
+			if _, err := release.Transition(before.State, r.State); err != nil {
+				return fmt.Errorf("run %d: %w", id, err)
+			}
+		}
+		if err := s.writeRun(ctx, t, &r, before.State); err != nil {
+			return err
+		}
+		if err := s.keepDetails(ctx, t, id, u); err != nil {
+			return err
+		}
+		if err := afterChange(ctx, t, before, r); err != nil {
+			return err
+		}
+		if u.Wake {
+			if err := wake(ctx, t, id, r.Target.Scope); err != nil {
+				return err
+			}
+		}
+		after = r
+		if u.Entry.Action == "" {
+			return nil
+		}
+		return s.appendEntries(ctx, t, aboutRun(u.Entry, r))
+	})
+	return after, err
+}
+
+// lockRun locks the run's target and the run, in this order everywhere.
+func lockRun(ctx context.Context, t tx, id int64) (Record, error) {
+	r, err := readRun(ctx, t, id, "")
+	if err != nil {
+		return Record{}, err
+	}
+	if err := lockTarget(ctx, t, r.Target); err != nil {
+		return Record{}, err
+	}
+	return readRun(ctx, t, id, t.lock())
+}
+
+// lockTarget locks the rows that decide whether target may start: the global
+// one of its environment and team first.
+func lockTarget(ctx context.Context, t tx, target release.Target) error {
+	for _, scope := range []string{release.Global, target.Scope} {
+		var one int
+		err := t.row(ctx, "SELECT 1 FROM targets WHERE env = $1 AND scope = $2 AND team = $3"+t.lock(),
+			target.Env, scope, target.Team).Scan(&one)
+		if err != nil && !noRows(err) {
+			return fmt.Errorf("locking target %s: %w", target, err)
+		}
+		if target.IsGlobal() {
+			break
+		}
+	}
+	return nil
+}
+
+// writeRun stores the fields that may change.
+func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.State) error {
+	if r.State.Ended() && !before.Ended() && r.FinishedAt.IsZero() {
+		r.FinishedAt = s.now().UTC().Truncate(time.Millisecond)
+	}
+	applying := 0
+	if r.Applying {
+		applying = 1
+	}
+	_, err := t.exec(ctx, `UPDATE runs SET state = $2, stages = $3, changes = $4, findings = $5, reason = $6, attempt = $7,
+		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
+		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18 WHERE id = $1`,
+		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
+		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
+		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account)
+	if uniqueViolation(err) {
+		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
+	}
+	if err != nil {
+		return fmt.Errorf("writing run %d: %w", r.ID, err)
+	}
+	return nil
+}
+
+func (s *Store) keepDetails(ctx context.Context, t tx, id int64, u Update) error {
+	for key, result := range u.Gates {
+		if _, err := t.exec(ctx, `INSERT INTO gate_results (key, result, created_at) VALUES ($1, $2, $3)
+			ON CONFLICT (key) DO NOTHING`, key, jsonText(result), millis(s.now())); err != nil {
+			return fmt.Errorf("keeping a gate's result: %w", err)
+		}
+	}
+	for column, v := range map[string]any{"plan": u.Plan, "findings": u.Findings} {
+		text := jsonText(v)
+		if text == "null" {
+			continue
+		}
+		if _, err := t.exec(ctx, `INSERT INTO run_details (run_id, plan, findings) VALUES ($1, '', '')
+			ON CONFLICT (run_id) DO NOTHING`, id); err != nil {
+			return fmt.Errorf("keeping the %s of run %d: %w", column, id, err)
+		}
+		if _, err := t.exec(ctx, "UPDATE run_details SET "+column+" = $2 WHERE run_id = $1", id, text); err != nil {
+			return fmt.Errorf("keeping the %s of run %d: %w", column, id, err)
+		}
+	}
+	return nil
+}
+
+// afterChange does what follows from a run's new state.
+func afterChange(ctx context.Context, t tx, before, after Record) error {
+	if after.State == release.Succeeded && before.State != release.Succeeded &&
+		(after.Kind == release.Deploy || after.Kind == release.Rollback) {
+		if _, err := t.exec(ctx, `UPDATE targets SET deployed_run_id = $4, account = $5 WHERE env = $1 AND scope = $2 AND team = $3`,
+			after.Target.Env, after.Target.Scope, after.Target.Team, after.ID, after.Account); err != nil {
+			return fmt.Errorf("recording what is deployed to %s: %w", after.Target, err)
+		}
+	}
+	let := before.State.HoldsTarget() && !after.State.HoldsTarget()
+	left := before.State == release.Queued && after.State.Ended()
+	if let || left {
+		return wakeAfter(ctx, t, after.Target)
+	}
+	return nil
+}
+
+// aboutRun fills in what an entry says of its run.
+func aboutRun(e audit.Entry, r Record) audit.Entry {
+	e.Repository, e.Target, e.RunID = r.Repository, r.Target.String(), r.ID
+	e.Tag, e.ObjectID, e.Commit = r.Tag, r.ObjectID, r.Commit
+	return e
+}
+
+// Start lets a queued run begin where it is its turn: nobody holds its target,
+// no earlier run of the target is queued, and no global run of its environment
+// and team is queued or active. It returns the run and whether it began; where
+// it has to wait, its reason says for what.
+func (s *Store) Start(ctx context.Context, id int64) (r Record, began bool, err error) {
+	err = s.db.inTx(ctx, func(t tx) error {
+		if r, err = lockRun(ctx, t, id); err != nil {
+			return err
+		}
+		if r.State != release.Queued {
+			return nil
+		}
+		waits, err := waitsFor(ctx, t, r.Target, r.ID)
+		if err != nil {
+			return err
+		}
+		if waits != "" {
+			r.Reason = waits
+			return s.writeRun(ctx, t, &r, release.Queued)
+		}
+		began = true
+		r.State, r.Reason = release.Running, ""
+		r.Attempt++
+		r.Stages, r.RunnerDir = nil, ""
+		if r.StartedAt.IsZero() {
+			r.StartedAt = s.now().UTC().Truncate(time.Millisecond)
+		}
+		if err := s.writeRun(ctx, t, &r, release.Queued); err != nil {
+			return err
+		}
+		return s.appendEntries(ctx, t, aboutRun(audit.Entry{Action: "run.started",
+			Details: map[string]any{"attempt": r.Attempt}}, r))
+	})
+	return r, began, err
+}
+
+// waitsFor says for what a run of target with this id has to wait, or "".
+func waitsFor(ctx context.Context, t tx, target release.Target, id int64) (string, error) {
+	var other int64
+	var tag, state string
+	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND id <> $4 AND (
+			(scope = $3 AND (state IN ('running', 'awaiting_approval', 'unknown') OR (state = 'queued' AND id < $4)))
+			OR (scope = $5 AND $3 <> $5 AND state IN ('queued', 'running', 'awaiting_approval', 'unknown')))
+		ORDER BY id LIMIT 1`, target.Env, target.Team, target.Scope, id, release.Global).Scan(&other, &tag, &state)
+	if noRows(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking at what holds %s: %w", target, err)
+	}
+	switch release.State(state) {
+	case release.Unknown:
+		return fmt.Sprintf("waits for run %d (%s), whose end is unknown: resolve it first", other, tag), nil
+	case release.AwaitingApproval:
+		return fmt.Sprintf("waits for run %d (%s), which awaits approval", other, tag), nil
+	}
+	return fmt.Sprintf("waits for run %d (%s)", other, tag), nil
+}
+
+// Findings returns what gates and policies reported of a run.
+func (s *Store) Findings(ctx context.Context, runID int64) ([]release.Finding, error) {
+	var out []release.Finding
+	err := s.details(ctx, runID, "findings", &out)
+	return out, err
+}
+
+// Plan returns the masked summary of a run's plan, or release.ErrNotFound
+// where the run has none (yet).
+func (s *Store) Plan(ctx context.Context, runID int64) (release.PlanSummary, error) {
+	var out *release.PlanSummary
+	if err := s.details(ctx, runID, "plan", &out); err != nil {
+		return release.PlanSummary{}, err
+	}
+	if out == nil {
+		return release.PlanSummary{}, fmt.Errorf("run %d has no plan: %w", runID, release.ErrNotFound)
+	}
+	return *out, nil
+}
+
+func (s *Store) details(ctx context.Context, runID int64, column string, into any) error {
+	if _, err := s.Record(ctx, runID); err != nil {
+		return err
+	}
+	var text string
+	err := s.db.row(ctx, "SELECT "+column+" FROM run_details WHERE run_id = $1", runID).Scan(&text)
+	if noRows(err) || (err == nil && text == "") {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), into)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the %s of run %d: %w", column, runID, err)
+	}
+	return nil
+}
+
+// GateResults returns the kept results among keys.
+func (s *Store) GateResults(ctx context.Context, keys ...string) (map[string]release.GateResult, error) {
+	out := map[string]release.GateResult{}
+	for _, key := range keys {
+		var text string
+		err := s.db.row(ctx, "SELECT result FROM gate_results WHERE key = $1", key).Scan(&text)
+		if noRows(err) {
+			continue
+		}
+		var g release.GateResult
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &g)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a gate's kept result: %w", err)
+		}
+		out[key] = g
+	}
+	return out, nil
+}
