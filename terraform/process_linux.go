@@ -1,0 +1,10 @@
+package terraform
+
+import "syscall"
+
+// processAttributes puts the engine into a process group of its own, so that
+// an interrupt of the caller's terminal does not reach it by itself, and has
+// the kernel kill it with the thread that started it.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

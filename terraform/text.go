@@ -1,0 +1,57 @@
+package terraform
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxLine is the length at which a line of the log is cut, in bytes.
+const maxLine = 8 << 10
+
+var escapeSequence = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]`)
+
+// neutral makes text from outside safe to show: colours and cursor movements
+// are taken out, every other control character and every character that turns
+// the direction of writing becomes U+FFFD. Tabs and newlines stay.
+func neutral(s string) string {
+	s = strings.ToValidUTF8(escapeSequence.ReplaceAllString(s, ""), "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n':
+			return r
+		case unicode.IsControl(r), r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x2028, r == 0x2029:
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// cut shortens s to at most max bytes, whole characters, with an ellipsis.
+func cut(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	end := max - len("…")
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// oneLine is s without line breaks, neutral and cut.
+func oneLine(s string, max int) string {
+	return cut(strings.Join(strings.Fields(neutral(s)), " "), max)
+}
+
+// log writes texts to the caller's log, line by line.
+func (e *Engine) log(texts ...string) {
+	e.logMu.Lock()
+	defer e.logMu.Unlock()
+	for _, text := range texts {
+		for line := range strings.SplitSeq(neutral(strings.ReplaceAll(text, "\r\n", "\n")), "\n") {
+			e.cfg.Log(cut(strings.TrimRight(line, " "), maxLine))
+		}
+	}
+}
