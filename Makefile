@@ -1,0 +1,61 @@
+# Every target does its own set-up. The programs that it needs are found or
+# built by tools/get (see docs/development.md); the shell lines stay short, and
+# what is longer lives in scripts.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+.PHONY: help demo build test test-short tools check bench fuzz
+
+export GOWORK := off
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GET = go run -C tools/get .
+
+# Set on the command line: make demo ARGS=--keep, make test RACE=1, make tools PINNED=1, make fuzz FUZZTIME=5m
+ARGS =
+RACE =
+PINNED =
+FUZZTIME = 10s
+
+help:
+	@echo 'make demo        a whole working installation: tags are pushed, real OpenTofu deploys, the board is printed'
+	@echo 'make build       bin/waymark'
+	@echo 'make test        all tests, with real engines, PostgreSQL and ssh; RACE=1 with the race detector'
+	@echo 'make test-short  the tests that need nothing but Go and git'
+	@echo 'make check       format, vet, staticcheck, tidy, known vulnerabilities, short tests with the race detector'
+	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
+	@echo 'make fuzz        every fuzz test for $(FUZZTIME); FUZZTIME=5m for longer'
+	@echo 'make tools       all programs that the above use, into .tools/bin; PINNED=1 builds those on PATH too'
+
+demo:
+	@$(GET) tofu tflint
+	@$(MAKE) build
+	@bin/waymark demo $(ARGS)
+
+build:
+	@test -x bin/waymark || echo 'building bin/waymark, which takes a few minutes the first time'
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/waymark ./cmd/waymark
+
+test:
+	@scripts/system-packages.sh postgresql openssh-server
+	@$(GET) $(if $(PINNED),-pinned) tofu terraform tflint terraform-provider-time
+	@go test $(if $(RACE),-race) -count=1 -timeout 20m ./...
+
+test-short:
+	@go test -short ./...
+
+tools:
+	@$(GET) $(if $(PINNED),-pinned)
+
+check:
+	@$(GET) staticcheck govulncheck
+	@scripts/check.sh
+
+bench:
+	@$(GET) tofu
+	@go run ./internal/bench $(ARGS)
+
+fuzz:
+	@scripts/fuzz.sh $(FUZZTIME)
