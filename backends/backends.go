@@ -1,0 +1,149 @@
+// Package backends knows where a target's state lives. It makes the code in a
+// working copy use exactly the configured backend, refuses code that says
+// otherwise, and reads what a state and its lock tell without the engine.
+//
+// It must never write to a state, start a process, or let the repository
+// decide where a state or its lock lives.
+package backends
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+// local is the type of the embedded default: one file per target.
+const local = "local"
+
+// Location says where a state and its lock live, for people and for the API.
+type Location struct {
+	Kind   string `json:"kind"`             // the backend's type
+	Bucket string `json:"bucket,omitempty"` // bucket, container or the like; empty for local
+	Key    string `json:"key,omitempty"`    // object key or file
+	Lock   string `json:"lock,omitempty"`   // table, object or file of the lock; empty where unknown
+}
+
+// Locate says where the state of the default workspace lives. It reads nothing.
+func Locate(spec release.BackendSpec) Location {
+	v := spec.Values
+	l := Location{Kind: spec.Type}
+	switch spec.Type {
+	case local:
+		l.Key = v["path"]
+		l.Lock = lockInfoPath(l.Key)
+	case "s3":
+		l.Bucket, l.Key, l.Lock = v["bucket"], v["key"], v["dynamodb_table"]
+		if l.Lock == "" && v["use_lockfile"] == "true" {
+			l.Lock = l.Key + ".tflock"
+		}
+	case "gcs":
+		l.Bucket = v["bucket"]
+		l.Key = path.Join(v["prefix"], "default.tfstate")
+		l.Lock = path.Join(v["prefix"], "default.tflock")
+	case "azurerm":
+		l.Bucket, l.Key = path.Join(v["storage_account_name"], v["container_name"]), v["key"]
+		l.Lock = l.Key // a lease on the blob itself
+	case "http":
+		l.Key, l.Lock = v["address"], v["lock_address"]
+	default:
+		l.Bucket = v["bucket"]
+		for _, name := range []string{"key", "path", "prefix", "schema_name", "secret_suffix"} {
+			if l.Key == "" {
+				l.Key = v[name]
+			}
+		}
+	}
+	return l
+}
+
+var (
+	typePattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
+	namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+)
+
+// Prepare makes the root module in dir, an absolute path, use the configured
+// backend and returns the options for init: -backend-config=name=value, sorted
+// by name. The engine takes such a value literally, up to the end of the
+// argument, unless the setting is a list or an object; so nothing is quoted,
+// and nothing may be passed through a shell. The process list shows them:
+// secrets belong into the environment.
+//
+// Code without a backend block gets an override file in dir; a block of the
+// configured type stays as it is. Code that names another type, `cloud`, or a
+// setting that differs from the configuration or decides by itself where the
+// state or its lock lives, is refused: the error wraps release.ErrRefused and
+// names file and line. Errors wrap release.ErrInvalid where the specification
+// is wrong. The folder of a local state is made.
+func Prepare(dir string, spec release.BackendSpec) (initArgs []string, err error) {
+	if err := check(spec); err != nil {
+		return nil, err
+	}
+	found, err := readModule(dir)
+	if err != nil {
+		return nil, err
+	}
+	kept := map[string]string{}
+	for _, b := range found.blocks {
+		if err := judge(b, spec, kept); err != nil {
+			return nil, err
+		}
+	}
+	if !found.everyEngineSeesOne() {
+		if err := writeOverride(dir, spec.Type, kept); err != nil {
+			return nil, err
+		}
+	}
+	if err := EnsureLocal(spec); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.Values)) {
+		initArgs = append(initArgs, "-backend-config="+name+"="+spec.Values[name])
+	}
+	return initArgs, nil
+}
+
+// check refuses a specification that no backend block could hold.
+func check(spec release.BackendSpec) error {
+	if !typePattern.MatchString(spec.Type) {
+		return fmt.Errorf("%w backend: type %q is not a backend type", release.ErrInvalid, spec.Type)
+	}
+	if spec.Type == "remote" || spec.Type == "cloud" {
+		return fmt.Errorf("%w backend: type %q runs the code elsewhere: name a backend that stores states alone, such as \"s3\"",
+			release.ErrInvalid, spec.Type)
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.Values)) {
+		if !namePattern.MatchString(name) {
+			return fmt.Errorf("%w backend %q: %q is not the name of a setting", release.ErrInvalid, spec.Type, name)
+		}
+		if strings.ContainsRune(spec.Values[name], 0) {
+			return fmt.Errorf("%w backend %q: %s holds a NUL character", release.ErrInvalid, spec.Type, name)
+		}
+	}
+	if spec.Type == local && !filepath.IsAbs(spec.Values["path"]) {
+		return fmt.Errorf("%w backend \"local\": path %q is not absolute: a relative one would end with the working copy",
+			release.ErrInvalid, spec.Values["path"])
+	}
+	return nil
+}
+
+// EnsureLocal makes the folder of a local state, for its owner alone. It does
+// nothing for other types.
+func EnsureLocal(spec release.BackendSpec) error {
+	if spec.Type != local {
+		return nil
+	}
+	if err := check(spec); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(spec.Values["path"]), 0o700); err != nil {
+		return fmt.Errorf("making the folder of the state: %w", err)
+	}
+	return nil
+}
