@@ -1,0 +1,232 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+type contextKey int
+
+const keyRequestID contextKey = 0
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(keyRequestID).(string)
+	return id
+}
+
+// actor names who is behind a request that passed the guard, as far as the
+// service knows.
+func (s *Server) actor() string {
+	if s.cfg.Token == "" {
+		return "local"
+	}
+	return "token"
+}
+
+// metrics counts what happens at the door; what runs do is counted elsewhere.
+type metrics struct {
+	requests *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+}
+
+func newMetrics(registry *prometheus.Registry) (metrics, error) {
+	m := metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_http_requests_total",
+			Help: "HTTP requests by route and status."}, []string{"route", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_webhooks_refused_total",
+			Help: "Webhooks that were not believed, by reason."}, []string{"reason"}),
+	}
+	return m, errors.Join(registry.Register(m.requests), registry.Register(m.refused))
+}
+
+// statusWriter remembers the status that was sent.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers and passes on the first status.
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write is a WriteHeader of 200 where none was sent.
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach deadlines and flushing.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// observe names, counts and logs each request, and turns a panic into a 500.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := s.now()
+		id := rand.Text()
+		r = r.WithContext(context.WithValue(r.Context(), keyRequestID, id))
+		sw := &statusWriter{ResponseWriter: w}
+		sw.Header().Set("X-Request-Id", id)
+		defer func() {
+			cause := recover()
+			if cause != nil && cause != http.ErrAbortHandler {
+				s.log.ErrorContext(r.Context(), "request panicked", "request_id", id, "panic", cause, "stack", string(debug.Stack()))
+				if sw.status == 0 {
+					send(sw, newProblem(r.Context(), http.StatusInternalServerError, "internal error"))
+				}
+			}
+			s.metrics.requests.WithLabelValues(route(r), strconv.Itoa(sw.status)).Inc()
+			s.log.DebugContext(r.Context(), "request", "request_id", id, "method", r.Method, "route", route(r),
+				"status", sw.status, "took", s.now().Sub(began))
+			if cause == http.ErrAbortHandler {
+				panic(cause) // breaks the connection, so that the client sees an answer that is not whole
+			}
+		}()
+		next.ServeHTTP(sw, r)
+	})
+}
+
+// route is the pattern that matched, of which there are few; never the path.
+func route(r *http.Request) string {
+	if r.Pattern == "" || r.Pattern == "/" {
+		return "other"
+	}
+	return r.Pattern
+}
+
+// guard decides who may pass: it sets the headers that every answer carries,
+// bounds the body, and asks for the right host, origin, form and token.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.setHeaders(w.Header())
+		if isWebhook(r) { // comes from elsewhere by nature, and carries its own proof
+			next.ServeHTTP(w, r)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if p, ok := s.foreign(r); ok {
+			send(w, p)
+			return
+		}
+		if !isOpen(r) && !s.knows(r) {
+			s.askForToken(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", s.pages.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// foreign reports a request that another site makes a browser send.
+func (s *Server) foreign(r *http.Request) (problem, bool) {
+	switch {
+	case s.cfg.Token == "" && !isLoopback(r.Host):
+		return newProblem(r.Context(), http.StatusMisdirectedRequest,
+			"this service is open to its own machine alone: address it as 127.0.0.1 or localhost, or configure a token"), true
+	case s.origins.Check(r) != nil:
+		return newProblem(r.Context(), http.StatusForbidden, "this request comes from another site's page, which is not allowed"), true
+	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/") && !isDeliberate(r):
+		return newProblem(r.Context(), http.StatusUnsupportedMediaType,
+			"send the body as application/json: add the header Content-Type: application/json, or X-Waymark-Request: 1 where there is no body"), true
+	}
+	return problem{}, false
+}
+
+// isLoopback reports whether a Host header names this very machine. A name that
+// somebody else's DNS points at loopback is not among them.
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return host == "localhost" || host == "127.0.0.1" || host == "::1"
+}
+
+// isDeliberate reports whether a request has what no HTML form can send.
+func isDeliberate(r *http.Request) bool {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && media == "application/json" || r.Header.Get("X-Waymark-Request") != ""
+}
+
+func isWebhook(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/webhooks/") }
+
+// isOpen lists what needs no token: it tells nothing about any target.
+func isOpen(r *http.Request) bool {
+	switch r.URL.Path {
+	case "/healthz", "/readyz", "/openapi.json", "/docs", "/login", "/logout":
+		return true
+	}
+	return false
+}
+
+// knows reports whether the caller showed the token, or a session that a login
+// with the token began. A session reads and decides nothing.
+func (s *Server) knows(r *http.Request) bool {
+	if s.cfg.Token == "" {
+		return true
+	}
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return s.isToken(token)
+	}
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && s.hasSession(r)
+}
+
+// isToken compares in constant time, whatever the length.
+func (s *Server) isToken(token string) bool {
+	hash := sha256.Sum256([]byte(token))
+	return s.cfg.Token != "" && subtle.ConstantTimeCompare(hash[:], s.tokenHash[:]) == 1
+}
+
+func (s *Server) askForToken(w http.ResponseWriter, r *http.Request) {
+	isPage := r.Method == http.MethodGet && (r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/runs/"))
+	if isPage && r.Header.Get("Authorization") == "" {
+		s.showLogin(w, r, http.StatusUnauthorized, "")
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="waymark"`)
+	s.writeProblem(w, r, fmt.Errorf("%w: send it as Authorization: Bearer …", errNoToken))
+}
+
+// validRunID reads a run's id from a path. What is no id is a run that does not
+// exist.
+func validRunID(id string) (int64, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || n < 1 || release.FormatID(n) != id {
+		return 0, fmt.Errorf("run %.40q: %w", id, release.ErrNotFound)
+	}
+	return n, nil
+}
+
+// pushDeadline gives a client another writeWithin to take what is written next.
+func pushDeadline(rc *http.ResponseController) {
+	_ = rc.SetWriteDeadline(time.Now().Add(writeWithin)) // a test's recorder has no deadlines
+}

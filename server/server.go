@@ -1,0 +1,203 @@
+// Package server owns Waymark's HTTP side: the status API, its OpenAPI
+// document and their pages, health, metrics, webhooks in, and the page that
+// shows the board.
+//
+// It reads from the store and hands decisions and hints on through functions
+// that it is given; it must never drive a run, read a repository or start a
+// tool. Whatever a request, a tag or a log says is hostile: it is limited in
+// size, escaped where it is shown, and never part of a path or a command.
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+const (
+	maxBody      = 64 << 10         // bytes of any request's body, webhooks apart
+	maxHeader    = 32 << 10         // bytes of a request's header
+	headerWithin = 5 * time.Second  // for a client to send its header
+	readWithin   = 15 * time.Second // for a client to send a whole request
+	writeWithin  = 30 * time.Second // for a client to take an answer, or one piece of a log
+	maxFollowers = 128              // logs streamed at the same time
+)
+
+// Check is one part that the service needs to be ready. Detail is shown only to
+// callers that may use the API.
+type Check = api.Check
+
+// Config is what a Server needs. Store is required; a nil function is a part
+// that this service does not have, and what needs it answers 503.
+type Config struct {
+	Store *store.Store
+	// Decide carries out a verdict and gives the run after it. Its errors wrap
+	// release's sentinels.
+	Decide func(ctx context.Context, runID int64, v release.Verdict) (release.Run, error)
+	// Hint says that a repository may have new tags. It must not block.
+	Hint func(repository string)
+	// Logs writes a run's log to w as text lines; with follow until the run
+	// ends. It returns when w or ctx fails.
+	Logs func(ctx context.Context, runID int64, follow bool, w io.Writer) error
+	// Ready checks what the service needs; nil asks the store alone.
+	Ready func(ctx context.Context) []Check
+	// WebhookSecrets holds a secret per repository that takes webhooks.
+	WebhookSecrets map[string]string
+	// Token closes everything but health, webhooks and the API's description.
+	// Without one the service answers only requests addressed to loopback.
+	Token    string
+	Version  string
+	Logger   *slog.Logger         // nil: nothing is logged
+	Registry *prometheus.Registry // nil: one of its own
+	Now      func() time.Time     // nil: time.Now
+}
+
+// Server answers HTTP requests. It holds no state of its own but counters and
+// starts no goroutine.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	now       func() time.Time
+	tokenHash [sha256.Size]byte
+	followers chan struct{} // one slot per log that is streamed
+	metrics   metrics
+	pages     *pages
+	origins   *http.CrossOriginProtection
+	handler   http.Handler
+}
+
+// New checks the configuration and builds every route. The error says which
+// part of the configuration is missing, or which metric is registered already.
+func New(cfg Config) (*Server, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("building the server: no store is given")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, now: cfg.Now, tokenHash: sha256.Sum256([]byte(cfg.Token)),
+		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection()}
+	var err error
+	if s.metrics, err = newMetrics(cfg.Registry); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	if s.pages, err = newPages(); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	mux, err := s.routes()
+	if err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	s.handler = s.observe(s.guard(mux))
+	return s, nil
+}
+
+// Handler is the whole service as one handler.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// HTTPServer wraps the handler with the time-outs and limits that a listener
+// in the open needs. The caller sets nothing but BaseContext, and serves.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerWithin,
+		ReadTimeout:       readWithin,
+		WriteTimeout:      writeWithin,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// routes builds the table of everything that is served.
+func (s *Server) routes() (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	document := s.registerAPI(mux)
+	spec, err := document.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("describing the API: %w", err)
+	}
+	docs, err := s.pages.docs(document)
+	if err != nil {
+		return nil, fmt.Errorf("describing the API: %w", err)
+	}
+	mux.HandleFunc("GET /openapi.json", static("application/openapi+json", spec))
+	mux.HandleFunc("GET /docs", static("text/html; charset=utf-8", docs))
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("POST /webhooks/{repository}", s.webhook)
+	mux.HandleFunc("GET /{$}", s.board)
+	mux.HandleFunc("GET /runs/{id}", s.runPage)
+	mux.HandleFunc("GET /login", s.loginForm)
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("/", s.nothingHere)
+	return mux, nil
+}
+
+// static serves bytes that never change while the service runs.
+func static(contentType string, data []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}
+}
+
+func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
+	s.writeProblem(w, r, fmt.Errorf("%w: nothing answers %s at this address: /docs lists what there is", release.ErrNotFound, r.Method))
+}
+
+// health says that the process answers, and nothing more.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, api.Health{OK: true, Version: s.cfg.Version})
+}
+
+// ready says whether the service can do its work: 200, or 503 with what is missing.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), headerWithin)
+	defer cancel()
+	h := api.Health{OK: true, Version: s.cfg.Version}
+	if s.cfg.Ready != nil {
+		h.Checks = s.cfg.Ready(ctx)
+	} else {
+		h.Checks = []Check{s.storeCheck(ctx)}
+	}
+	for i := range h.Checks {
+		h.OK = h.OK && h.Checks[i].OK
+		if !s.knows(r) {
+			h.Checks[i].Detail = ""
+		}
+	}
+	status := http.StatusOK
+	if !h.OK {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, h)
+}
+
+func (s *Server) storeCheck(ctx context.Context) Check {
+	if err := s.cfg.Store.Ping(ctx); err != nil {
+		return Check{Name: "store", Detail: err.Error()}
+	}
+	return Check{Name: "store", OK: true}
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"time"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// The functions of this file turn what the store gives into wire types: ids
+// into strings, times into UTC, absent lists into empty ones.
+
+// mapped applies f to every element; the result is never nil.
+func mapped[A, B any](in []A, f func(A) B) []B {
+	out := make([]B, 0, len(in))
+	for _, a := range in {
+		out = append(out, f(a))
+	}
+	return out
+}
+
+// utc leaves the zero time as it is, so that JSON leaves it out.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func wireRun(r release.Run) api.Run {
+	return api.Run{
+		ID: release.FormatID(r.ID), Kind: string(r.Kind), Repository: r.Repository,
+		Tag: r.Tag, Version: r.Version, Commit: r.Commit,
+		Target: api.TargetRef{Env: r.Target.Env, Scope: r.Target.Scope, Team: r.Target.Team, Account: r.Account},
+		State:  string(r.State), Stages: mapped(r.Stages, wireStage),
+		Changes: api.Changes(r.Changes), Findings: api.FindingCount(r.Findings),
+		Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
+		ApprovalsRequired: r.ApprovalsRequired, Approvals: mapped(r.Approvals, wireApproval),
+		Outputs: r.Outputs, CreatedBy: r.CreatedBy,
+		CreatedAt: utc(r.CreatedAt), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
+	}
+}
+
+func wireStage(s release.Stage) api.Stage {
+	return api.Stage{Name: string(s.Name), State: string(s.State), StartedAt: utc(s.StartedAt),
+		FinishedAt: utc(s.FinishedAt), Summary: s.Summary}
+}
+
+func wireApproval(a release.Approval) api.Approval {
+	return api.Approval{Actor: a.Actor, PlanDigest: a.PlanDigest, At: utc(a.At)}
+}
+
+func wireTarget(t store.TargetStatus) api.Target {
+	out := api.Target{
+		Env: t.Target.Env, Scope: t.Target.Scope, Team: t.Target.Team, Account: t.Account, Region: t.Region,
+		Backend: api.Backend{Kind: t.Backend.Kind, Bucket: t.Backend.Bucket, Key: t.Backend.Key, Lock: t.Backend.Lock},
+	}
+	if d := t.Deployed; d != nil {
+		out.Deployed = &api.Deployed{Version: d.Version, Tag: d.Tag, Commit: d.Commit,
+			RunID: release.FormatID(d.ID), At: utc(d.FinishedAt)}
+	}
+	if t.Latest != nil {
+		latest := wireRun(*t.Latest)
+		out.LatestRun = &latest
+	}
+	return out
+}
+
+func wireRelease(r release.Release) api.Release {
+	return api.Release{Repository: r.Repository, Tag: r.Tag, Version: r.Version, ObjectID: r.ObjectID,
+		Commit: r.Commit, Tagger: r.Tagger, Message: r.Message, SeenAt: utc(r.SeenAt),
+		Decision: string(r.Decision), Reason: r.Reason}
+}
+
+func wireFinding(f release.Finding) api.Finding {
+	return api.Finding{Source: f.Source, Rule: f.Rule, Severity: string(f.Severity), File: f.File, Line: f.Line,
+		Message: f.Message, Resource: f.Resource, Link: f.Link, Suppressed: f.Suppressed}
+}
+
+func wirePlan(p release.PlanSummary) api.Plan {
+	return api.Plan{Digest: p.Digest, Changes: api.Changes(p.Changes), Resources: mapped(p.Resources, wireResource),
+		Outputs: mapped(p.Outputs, func(o release.OutputChange) api.OutputChange { return api.OutputChange(o) }),
+		Drift:   mapped(p.Drift, wireResource), Truncated: p.Truncated}
+}
+
+func wireResource(r release.ResourceChange) api.ResourceChange {
+	return api.ResourceChange{Address: r.Address, Type: r.Type, Provider: r.Provider, Action: r.Action, Reason: r.Reason,
+		Attributes: mapped(r.Attributes, func(a release.AttributeChange) api.AttributeChange { return api.AttributeChange(a) })}
+}
+
+func wireEntry(e audit.Entry) api.AuditEntry {
+	out := api.AuditEntry{Index: e.Index, At: utc(e.At), Actor: e.Actor, Action: e.Action, Repository: e.Repository,
+		Target: e.Target, Tag: e.Tag, ObjectID: e.ObjectID, Commit: e.Commit, Reason: e.Reason,
+		Details: e.Details, Leaf: string(e.Leaf)}
+	if e.RunID != 0 {
+		out.RunID = release.FormatID(e.RunID)
+	}
+	return out
+}
