@@ -1,0 +1,14 @@
+variable "env" {
+  description = "Environment."
+  type        = string
+}
+
+variable "team" {
+  description = "Team."
+  type        = string
+}
+
+variable "account" {
+  description = "AWS account."
+  type        = string
+}
