@@ -1,0 +1,186 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waymark-cd/waymark/api"
+)
+
+// runPage is all that `waymark runs show` prints of one run.
+type runPage struct {
+	run      api.Run
+	plan     *api.Plan // nil before there is one
+	findings []api.Finding
+}
+
+func loadRunPage(ctx context.Context, c *api.Client, id string) (runPage, error) {
+	var page runPage
+	var err error
+	if page.run, err = c.Run(ctx, id); err != nil {
+		return page, err
+	}
+	plan, err := c.Plan(ctx, id)
+	var p *api.Problem
+	switch {
+	case err == nil:
+		page.plan = &plan
+	case !errors.As(err, &p) || p.Code != api.CodeNotFound:
+		return page, err
+	}
+	findings, err := c.Findings(ctx, id)
+	page.findings = findings.Findings
+	return page, err
+}
+
+func (p runPage) render(w io.Writer, now time.Time, colour bool) {
+	r := p.run
+	fmt.Fprintf(w, "%s  %s  %s\n", bold.on("Run "+clean(r.ID), colour), clean(r.Tag), paintOf(r.State).on(clean(r.State), colour))
+	p.renderFacts(w, now, colour)
+	section(w, "Stages", "", colour)
+	stages := table{indent: "  "}
+	for _, s := range r.Stages {
+		stages.row(s.Name, cell{s.State, paintOf(s.State)}, took(now, s.StartedAt, s.FinishedAt), s.Summary)
+	}
+	stages.write(w, colour)
+	if p.plan != nil {
+		renderPlan(w, *p.plan, colour)
+	}
+	if len(p.findings) > 0 {
+		renderFindings(w, r.Findings, p.findings, colour)
+	}
+	if len(r.Outputs) > 0 {
+		section(w, "Outputs", "", colour)
+		outputs := table{indent: "  "}
+		for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
+			outputs.row(name, r.Outputs[name])
+		}
+		outputs.write(w, colour)
+	}
+	if steps := nextSteps(r); len(steps) > 0 {
+		section(w, "Next", "", colour)
+		for _, s := range steps {
+			fmt.Fprintln(w, "  "+s)
+		}
+	}
+}
+
+func (p runPage) renderFacts(w io.Writer, now time.Time, colour bool) {
+	r := p.run
+	facts := table{indent: "  "}
+	facts.row("target", r.Target.String()+" in account "+cmp.Or(r.Target.Account, "(not known yet)"))
+	facts.row("kind", r.Kind)
+	facts.row("commit", r.Commit)
+	facts.row("asked by", fmt.Sprintf("%s, %s", cmp.Or(r.CreatedBy, "-"), ago(now, r.CreatedAt)))
+	if !r.StartedAt.IsZero() {
+		facts.row("started", fmt.Sprintf("%s, took %s", ago(now, r.StartedAt), took(now, r.StartedAt, r.FinishedAt)))
+	}
+	if r.Attempt > 1 {
+		facts.row("attempt", r.Attempt)
+	}
+	for _, a := range r.Approvals {
+		facts.row("approved by", fmt.Sprintf("%s, %s", a.Actor, ago(now, a.At)))
+	}
+	if r.ApprovalsRequired > 0 {
+		facts.row("approvals", fmt.Sprintf("%d of %d", len(r.Approvals), r.ApprovalsRequired))
+	}
+	if r.Reason != "" {
+		facts.row("reason", r.Reason)
+	}
+	facts.write(w, colour)
+}
+
+func renderPlan(w io.Writer, p api.Plan, colour bool) {
+	section(w, "Plan", fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Add, p.Changes.Change, p.Changes.Destroy), colour)
+	for _, r := range p.Resources {
+		t := table{indent: "  "}
+		reason := ""
+		if r.Reason != "" {
+			reason = "(" + r.Reason + ")"
+		}
+		t.row(cell{r.Action, paintOf(r.Action)}, r.Address, reason)
+		t.write(w, colour)
+		attributes := table{indent: "      "}
+		for _, a := range r.Attributes {
+			attributes.row(a.Path, beforeAfter(a.Before, a.After))
+		}
+		attributes.write(w, colour)
+	}
+	outputs := table{indent: "  "}
+	for _, o := range p.Outputs {
+		outputs.row(cell{o.Action, paintOf(o.Action)}, "output "+o.Name, beforeAfter(o.Before, o.After))
+	}
+	outputs.write(w, colour)
+	drift := table{indent: "  "}
+	for _, r := range p.Drift {
+		drift.row(cell{"drift", yellow}, r.Address, r.Action+" outside of Waymark")
+	}
+	drift.write(w, colour)
+	if p.Truncated {
+		fmt.Fprintln(w, "  The plan is larger than its summary: not everything is shown.")
+	}
+}
+
+func beforeAfter(before, after string) string {
+	switch {
+	case before == "":
+		return after
+	case after == "":
+		return before + " -> (removed)"
+	default:
+		return before + " -> " + after
+	}
+}
+
+func renderFindings(w io.Writer, n api.FindingCount, findings []api.Finding, colour bool) {
+	section(w, "Findings", fmt.Sprintf("%d errors, %d warnings, %d notices", n.Error, n.Warning, n.Notice), colour)
+	t := table{indent: "  "}
+	for _, f := range findings {
+		place := f.File
+		if f.Line > 0 {
+			place = fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		severity := cell{f.Severity, paintOf(f.Severity)}
+		if f.Suppressed != "" {
+			severity = cell{"skipped", faint}
+		}
+		t.row(severity, cmp.Or(place, f.Resource, "-"), f.Source+" "+f.Rule, f.Message)
+	}
+	t.write(w, colour)
+}
+
+// nextSteps says what a person can type about a run, the likeliest first.
+func nextSteps(r api.Run) []string {
+	id := clean(r.ID)
+	switch r.State {
+	case api.StateAwaitingApproval:
+		return []string{"waymark runs approve " + id, "waymark runs reject " + id + " --reason \"…\""}
+	case api.StateQueued, api.StateRunning:
+		return []string{"waymark runs logs -f " + id, "waymark runs cancel " + id}
+	case api.StateUnknown:
+		return []string{"waymark runs resolve " + id + " --replan   plan again and apply what is left",
+			"waymark runs resolve " + id + " --accept   the change is there",
+			"waymark runs resolve " + id + " --abandon  the change is not there"}
+	case "failed", "cancelled":
+		return []string{"waymark runs logs " + id, "waymark runs retry " + id}
+	case "denied":
+		return []string{"fix the findings, and push a tag with a new version"}
+	default:
+		return nil
+	}
+}
+
+func section(w io.Writer, title, summary string, colour bool) {
+	fmt.Fprintln(w)
+	if summary != "" {
+		summary = ": " + summary
+	}
+	fmt.Fprintln(w, bold.on(title, colour)+strings.TrimRight(summary, " "))
+}

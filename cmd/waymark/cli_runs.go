@@ -1,0 +1,259 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/release"
+)
+
+const (
+	waitEvery   = time.Second // between two looks at a run that is waited for
+	waitMissing = 30          // looks in a row without an answer, a restart of the service, before wait gives up
+)
+
+// newRunsCommand builds `waymark runs` with everything below it.
+func newRunsCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "runs",
+		Short: "Look at runs and decide on them",
+		Args:  exactArgs(),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newRunsListCommand(g), newRunsShowCommand(g), newRunsLogsCommand(g), newRunsWaitCommand(g),
+		newDecideCommand(g, release.Approve, "Approve the plan of a run that awaits approval"),
+		newDecideCommand(g, release.Reject, "Reject the plan of a run that awaits approval"),
+		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
+		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
+		newResolveCommand(g))
+	return cmd
+}
+
+func newRunsListCommand(g *globals) *cobra.Command {
+	var q api.RunQuery
+	cmd := &cobra.Command{Use: "list", Short: "List runs, newest first", Args: exactArgs()}
+	flags := cmd.Flags()
+	flags.StringVar(&q.Target, "target", "", "only this target, such as dev_us-east-1/research")
+	flags.StringVar(&q.State, "state", "", "only this state, such as awaiting_approval")
+	flags.StringVar(&q.Kind, "kind", "", "only this kind: deploy, drift, rollback, destroy or plan")
+	flags.IntVar(&q.Limit, "limit", 50, "how many runs, 1 to 500")
+	flags.StringVar(&q.Cursor, "cursor", "", "go on where the page before ended")
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if q.Target != "" {
+			if _, err := release.ParseTarget(q.Target); err != nil {
+				return &exitError{exitUsage, err}
+			}
+		}
+		return g.withClient(func(c *api.Client) error {
+			list, err := c.Runs(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				return printJSON(g.stdout, list, "  ")
+			}
+			g.renderRuns(list, time.Now())
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (g *globals) renderRuns(list api.RunList, now time.Time) {
+	if len(list.Runs) == 0 {
+		fmt.Fprintln(g.stdout, "No runs. Push a deployment tag, or ask with fewer filters.")
+		return
+	}
+	t := table{header: []string{"RUN", "TARGET", "VERSION", "KIND", "STATE", "CHANGES", "CREATED", "TOOK"}}
+	for _, r := range list.Runs {
+		t.row(r.ID, r.Target.String(), r.Version, r.Kind, cell{r.State, paintOf(r.State)}, changesShort(r.Changes),
+			ago(now, r.CreatedAt), took(now, r.StartedAt, r.FinishedAt))
+	}
+	t.write(g.stdout, g.colour)
+	if list.Next != "" {
+		fmt.Fprintf(g.stderr, "more: add --cursor %s\n", clean(list.Next))
+	}
+}
+
+func changesShort(c api.Changes) string {
+	return fmt.Sprintf("+%d ~%d -%d", c.Add, c.Change, c.Destroy)
+}
+
+func newRunsShowCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one run: stages, plan, findings, approvals and what to do next",
+		Args:  runIDArg,
+	}
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return g.withClient(func(c *api.Client) error {
+			if out.json() {
+				run, err := c.Run(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return printJSON(g.stdout, run, "  ")
+			}
+			page, err := loadRunPage(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			page.render(g.stdout, time.Now(), g.colour)
+			return nil
+		})
+	}
+	return cmd
+}
+
+func newRunsLogsCommand(g *globals) *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{Use: "logs ID", Short: "Print the log of a run", Args: runIDArg}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return g.withClient(func(c *api.Client) error {
+			return c.Logs(cmd.Context(), args[0], follow, &cleanWriter{w: g.stdout})
+		})
+	}
+	return cmd
+}
+
+func newRunsWaitCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "wait ID",
+		Short: "Wait until a run ends; exit 0 when it succeeded, 1 when it did not",
+		Args:  runIDArg,
+	}
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return g.withClient(func(c *api.Client) error {
+			run, err := g.waitRun(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				err = printJSON(g.stdout, run, "  ")
+			} else {
+				_, err = fmt.Fprintf(g.stdout, "run %s of %s %s\n", clean(run.ID), clean(run.Tag), clean(run.State))
+			}
+			if err == nil && run.State != api.StateSucceeded {
+				err = &exitError{exitRunFailed, fmt.Errorf("run %s ended as %s: %s (waymark runs show %s)",
+					clean(run.ID), clean(run.State), cmp.Or(clean(run.Reason), "no reason recorded"), clean(run.ID))}
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+// waitRun looks at the run until it ends, and says on stderr how its state
+// changes. Once the service has answered, it may be away for a while: it can be
+// upgraded in the middle of an apply.
+func (g *globals) waitRun(ctx context.Context, c *api.Client, id string) (api.Run, error) {
+	tick := time.NewTicker(waitEvery)
+	defer tick.Stop()
+	last, missing := "", 0
+	for {
+		run, err := c.Run(ctx, id)
+		var away *api.UnreachableError
+		switch {
+		case err == nil && run.Ended():
+			return run, nil
+		case err == nil:
+			missing = 0
+			if run.State != last {
+				fmt.Fprintf(g.stderr, "run %s is %s\n", clean(run.ID), clean(run.State))
+			}
+			last = run.State
+		case last != "" && errors.As(err, &away) && missing < waitMissing:
+			missing++
+		default:
+			return run, err
+		}
+		select {
+		case <-ctx.Done():
+			return run, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// newDecideCommand builds approve, reject, cancel and retry.
+func newDecideCommand(g *globals, action release.VerdictAction, short string) *cobra.Command {
+	var d api.Decision
+	cmd := &cobra.Command{Use: string(action) + " ID", Short: short, Args: runIDArg}
+	cmd.Flags().StringVar(&d.Reason, "reason", "", "why; it is kept in the audit log")
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if action == release.Reject && d.Reason == "" {
+			return usageErrorf("reject needs --reason: say why, for whoever pushed the tag")
+		}
+		return g.decide(cmd.Context(), args[0], action, d, out.json())
+	}
+	return cmd
+}
+
+func newResolveCommand(g *globals) *cobra.Command {
+	var reason string
+	var replan, accept, abandon bool
+	cmd := &cobra.Command{
+		Use:   "resolve ID",
+		Short: "Settle a run whose apply ended unseen",
+		Long: "Settle a run in state unknown: its apply began, and nobody saw it end.\n" +
+			"Look at the real resources and the state first (waymark runs show ID), then say what you found.",
+		Args: runIDArg,
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&replan, "replan", false, "end it as failed and queue a fresh run of the same release")
+	flags.BoolVar(&accept, "accept", false, "you saw that the change is there: it succeeded")
+	flags.BoolVar(&abandon, "abandon", false, "you saw that the change is not there: it failed")
+	flags.StringVar(&reason, "reason", "", "what you found; it is kept in the audit log")
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var as []release.Resolution
+		for how, wanted := range map[release.Resolution]bool{release.Replan: replan, release.Accept: accept, release.Abandon: abandon} {
+			if wanted {
+				as = append(as, how)
+			}
+		}
+		if len(as) != 1 {
+			return usageErrorf("resolve needs exactly one of --replan, --accept and --abandon: see waymark runs resolve --help")
+		}
+		return g.decide(cmd.Context(), args[0], release.Resolve, api.Decision{Reason: reason, As: string(as[0])}, out.json())
+	}
+	return cmd
+}
+
+func (g *globals) decide(ctx context.Context, id string, action release.VerdictAction, d api.Decision, asJSON bool) error {
+	return g.withClient(func(c *api.Client) error {
+		run, err := c.Decide(ctx, id, string(action), d)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(g.stdout, run, "  ")
+		}
+		fmt.Fprintf(g.stdout, "%s: run %s of %s is %s\n", action, clean(run.ID), clean(run.Tag),
+			paintOf(run.State).on(clean(run.State), g.colour))
+		return nil
+	})
+}
+
+// runIDArg asks for exactly one run id.
+func runIDArg(cmd *cobra.Command, args []string) error {
+	if err := exactArgs("ID")(cmd, args); err != nil {
+		return err
+	}
+	if id, err := strconv.ParseInt(args[0], 10, 64); err != nil || id < 1 || release.FormatID(id) != args[0] {
+		return usageErrorf("%q is no run id: it is a number, such as those of waymark runs list", args[0])
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/release"
+)
+
+// newStatusCommand builds `waymark status [TARGET]`.
+func newStatusCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [TARGET]",
+		Short: "Show what is deployed where, and what happened last",
+		Long: "Show the board: per target the deployed version, its commit, when, the latest run and its state.\n" +
+			"TARGET is a tag without its version, such as dev_us-east-1/research.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageErrorf("status takes one TARGET or none, not %d", len(args))
+			}
+			return nil
+		},
+	}
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return g.statusOf(cmd, args[0], out.json())
+		}
+		return g.withClient(func(c *api.Client) error {
+			list, err := c.Targets(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				return printJSON(g.stdout, list, "  ")
+			}
+			renderBoard(g.stdout, list.Targets, time.Now(), g.colour)
+			renderNextSteps(g.stderr, list.Targets)
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (g *globals) statusOf(cmd *cobra.Command, name string, asJSON bool) error {
+	t, err := release.ParseTarget(name)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return g.withClient(func(c *api.Client) error {
+		target, err := c.Target(cmd.Context(), t.Env, t.Scope, t.Team)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(g.stdout, target, "  ")
+		}
+		renderTarget(g.stdout, target, time.Now(), g.colour)
+		return nil
+	})
+}
+
+// renderBoard prints one line per target: what is deployed, and the latest run.
+// Without targets it says how to get one.
+func renderBoard(w io.Writer, targets []api.Target, now time.Time, colour bool) {
+	if len(targets) == 0 {
+		fmt.Fprintln(w, "No targets yet. Push a tag such as dev_us-east-1/research/1.0 and its target appears here.")
+		return
+	}
+	board := table{header: []string{"TARGET", "VERSION", "COMMIT", "WHEN", "RUN", "STATE"}}
+	for _, t := range targets {
+		version, commit, when := "-", "-", "-"
+		if d := t.Deployed; d != nil {
+			version, commit, when = d.Version, shortCommit(d.Commit), ago(now, d.At)
+		}
+		run, state := "-", "-"
+		if r := t.LatestRun; r != nil {
+			run, state = r.ID, r.State
+		}
+		board.row(t.String(), version, commit, when, run, cell{state, paintOf(state)})
+	}
+	board.write(w, colour)
+}
+
+// renderNextSteps says what to type where a target waits for a person.
+func renderNextSteps(w io.Writer, targets []api.Target) {
+	for _, t := range targets {
+		if r := t.LatestRun; r != nil && (r.State == api.StateAwaitingApproval || r.State == api.StateUnknown) {
+			fmt.Fprintf(w, "%s waits for a person: %s\n", clean(t.String()), nextSteps(*r)[0])
+		}
+	}
+}
+
+// renderTarget prints one target in full.
+func renderTarget(w io.Writer, t api.Target, now time.Time, colour bool) {
+	fmt.Fprintln(w, bold.on(clean(t.String()), colour))
+	facts := table{indent: "  "}
+	facts.row("account", cmp.Or(t.Account, "-"))
+	facts.row("region", cmp.Or(t.Region, "-"))
+	facts.row("state", fmt.Sprintf("%s %s %s", t.Backend.Kind, t.Backend.Bucket, t.Backend.Key))
+	if t.Backend.Lock != "" {
+		facts.row("lock", t.Backend.Lock)
+	}
+	if d := t.Deployed; d != nil {
+		facts.row("deployed", fmt.Sprintf("%s (commit %s, run %s, %s)", d.Version, shortCommit(d.Commit), d.RunID, ago(now, d.At)))
+	} else {
+		facts.row("deployed", "nothing yet")
+	}
+	if r := t.LatestRun; r != nil {
+		facts.row("latest run", fmt.Sprintf("%s (%s, %s)", r.ID, r.Version, ago(now, r.CreatedAt)))
+		facts.row("", cell{r.State, paintOf(r.State)})
+		if r.Reason != "" {
+			facts.row("", r.Reason)
+		}
+	}
+	facts.write(w, colour)
+}
+
+// shortCommit cuts a commit id to what people compare.
+func shortCommit(id string) string {
+	if len(id) > 10 {
+		return id[:10]
+	}
+	return cmp.Or(id, "-")
+}
