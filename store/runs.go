@@ -451,3 +451,18 @@ func (s *Store) GateResults(ctx context.Context, keys ...string) (map[string]rel
 	}
 	return out, nil
 }
+
+// Succeeded reports whether a deploy or rollback of commit has succeeded for
+// the target; an empty scope stands for any.
+func (s *Store) Succeeded(ctx context.Context, t release.Target, commit string) (bool, error) {
+	var one int
+	err := s.db.row(ctx, `SELECT 1 FROM runs WHERE env = $1 AND ($2 = '' OR scope = $2) AND team = $3 AND commit_id = $4
+		AND state = 'succeeded' AND kind IN ('deploy', 'rollback') LIMIT 1`, t.Env, t.Scope, t.Team, commit).Scan(&one)
+	if noRows(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for what %s promotes: %w", t, err)
+	}
+	return true, nil
+}

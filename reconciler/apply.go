@@ -1,0 +1,125 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// apply goes on with a run whose plan is approved.
+func (r *Reconciler) apply(ctx context.Context, d *drive, rec store.Record) error {
+	return r.applyPlan(ctx, d, rec, nil, nil)
+}
+
+// applyPlan records that the apply begins, with the digest of the plan, and
+// then starts its runner: the entry is there before the effect. res is the
+// planning runner's result where it is not recorded yet.
+func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, res *release.Result, keys map[string]string) error {
+	if r.cancelled(ctx, d, rec.ID) {
+		return r.finish(ctx, rec, release.Cancelled, "cancelled before the apply", orNone(res))
+	}
+	w := r.watches[rec.Repository]
+	if w == nil {
+		return r.finish(ctx, rec, release.Denied, fmt.Sprintf("repository %q is no longer configured", rec.Repository), orNone(res))
+	}
+	deployment, err := r.resolve(w, rec.Run)
+	if err != nil {
+		return r.finish(ctx, rec, release.Failed, "the configuration no longer fits the approved plan: "+reason(err), orNone(res))
+	}
+	if _, err := os.Stat(r.path(filepath.Join(attemptDir(rec.ID, rec.Attempt), planName))); err != nil {
+		return r.finish(ctx, rec, release.Failed, "the saved plan is gone; nothing was changed. Retry the run to plan again", orNone(res))
+	}
+	folder := nextApply(rec)
+	var now store.Record
+	err = r.persist(ctx, "apply", func() (err error) {
+		now, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
+			Entry: audit.Entry{Action: "run.apply_started", Details: map[string]any{}},
+			Change: func(now *store.Record) error {
+				if err := same(rec, *now); err != nil {
+					return err
+				}
+				if res != nil {
+					takeResult(now, rec, *res)
+				}
+				now.Applying, now.RunnerDir = true, filepath.Join(attemptDir(rec.ID, rec.Attempt), folder)
+				return nil
+			}}, res, keys))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	spec := r.spec(now, deployment, release.PhaseApply, folder)
+	spec.PlanIdentity, spec.PlanDigest = now.PlanKey, now.PlanDigest
+	startErr := r.Runners.Start(ctx, spec)
+	if startErr != nil && ctx.Err() == nil {
+		found, err := r.Runners.Find(r.path(now.RunnerDir))
+		if err != nil {
+			return err
+		}
+		if found == FoundNever {
+			return r.finish(ctx, now, release.Failed, fmt.Sprintf("the apply could not be started, nothing was changed: %v", startErr), release.Result{})
+		}
+	}
+	return r.resumeApply(ctx, d, now)
+}
+
+func orNone(res *release.Result) release.Result {
+	if res == nil {
+		return release.Result{}
+	}
+	return *res
+}
+
+// nextApply names the folder of an apply's runner. A folder is used once: where
+// its runner provably never began, the next one gets the next number.
+func nextApply(rec store.Record) string {
+	last := filepath.Base(rec.RunnerDir)
+	n, err := strconv.Atoi(strings.TrimPrefix(last, "apply-"))
+	if !rec.Applying || err != nil {
+		n = 0
+	}
+	return fmt.Sprintf("apply-%d", n+1)
+}
+
+// resumeApply follows the runner of an apply that was recorded as begun. A
+// runner that is gone without a result leaves the run unknown: what it did is
+// not known, so it is never done again by itself.
+func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record) error {
+	found, err := r.Runners.Find(r.path(rec.RunnerDir))
+	if err != nil {
+		return err
+	}
+	switch found {
+	case FoundNever:
+		return r.applyPlan(ctx, d, rec, nil, nil)
+	case FoundGone:
+		return r.lost(ctx, rec)
+	}
+	res, err := r.follow(ctx, d, &rec)
+	switch {
+	case errors.Is(err, ErrRunnerGone):
+		return r.lost(ctx, rec)
+	case err != nil:
+		return err
+	case res.Outcome == release.OutcomePassed:
+		return r.finish(ctx, rec, release.Succeeded, "", res)
+	default:
+		return r.finish(ctx, rec, endOf(res.Outcome), res.Reason, res)
+	}
+}
+
+// lost ends a run as unknown. It holds its target until it is resolved.
+func (r *Reconciler) lost(ctx context.Context, rec store.Record) error {
+	return r.finish(ctx, rec, release.Unknown, fmt.Sprintf(
+		"the apply's runner is gone and its end was not seen: look at what is there and whether the state is locked, then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
+		rec.ID, rec.Target), release.Result{})
+}

@@ -1,0 +1,523 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/tagparse"
+)
+
+// maxAttempts is how often a run is started from its beginning before it fails:
+// a runner that is lost every time is no accident.
+const maxAttempts = 3
+
+// drive is one run that a goroutine of ours has in hand.
+type drive struct {
+	turn   chan struct{} // holds one token: whoever has it drives
+	users  int           // guarded by the reconciler's mutex
+	cancel chan struct{} // closed when someone asked that the run stop
+	once   sync.Once
+}
+
+// take waits until no other goroutine drives the run, and returns what lets go.
+func (r *Reconciler) take(ctx context.Context, id int64) (*drive, func(), error) {
+	r.mu.Lock()
+	d := r.driving[id]
+	if d == nil {
+		d = &drive{turn: make(chan struct{}, 1), cancel: make(chan struct{})}
+		r.driving[id] = d
+	}
+	d.users++
+	r.mu.Unlock()
+	leave := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if d.users--; d.users == 0 {
+			delete(r.driving, id)
+		}
+	}
+	select {
+	case d.turn <- struct{}{}:
+		return d, func() { <-d.turn; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, nil, ctx.Err()
+	}
+}
+
+// handle answers one wake-up call: it looks at the run and takes it as far as
+// it can go. Calls may come twice, late or for nothing.
+func (r *Reconciler) handle(ctx context.Context, id int64) error {
+	d, leave, err := r.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.metrics.driving.Inc()
+	defer r.metrics.driving.Dec()
+	err = r.advance(ctx, d, id)
+	if err != nil && ctx.Err() != nil {
+		// The service is stopping. Runners go on; the next start takes them up.
+		return ctx.Err()
+	}
+	if err != nil {
+		r.log.Error("a run cannot go on just now, trying again", "run", id, "error", err)
+	}
+	return err
+}
+
+// advance does the next thing for a run, by its state.
+func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
+	rec, err := r.Store.Record(ctx, id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case rec.State == release.Queued:
+		rec, began, err := r.Store.Start(ctx, id)
+		if err != nil || !began {
+			return err
+		}
+		return r.begin(ctx, d, rec)
+	case rec.State != release.Running:
+		return nil
+	case rec.Applying:
+		return r.resumeApply(ctx, d, rec)
+	case rec.Stage(release.StageApproval).State == release.StagePassed:
+		return r.apply(ctx, d, rec)
+	default:
+		return r.resumePlan(ctx, d, rec)
+	}
+}
+
+// begin starts a run from its beginning.
+func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) error {
+	if rec.Kind == release.Deploy {
+		version, err := tagparse.ParseVersion(rec.Version)
+		if err == nil {
+			err = r.notOlder(ctx, rec.Target, version, false)
+		}
+		if errors.Is(err, release.ErrRefused) {
+			return r.finish(ctx, rec, release.Denied, reason(err), release.Result{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	spec, keys, err := r.prepare(ctx, &rec)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		state := release.Failed
+		if errors.Is(err, release.ErrRefused) {
+			state = release.Denied
+		}
+		return r.finish(ctx, rec, state, reason(err), release.Result{})
+	}
+	if r.cancelled(ctx, d, rec.ID) {
+		return r.finish(ctx, rec, release.Cancelled, "cancelled before anything was planned", release.Result{})
+	}
+	if err := r.Runners.Start(ctx, spec); err != nil && ctx.Err() == nil {
+		r.log.Error("a runner could not be started", "run", rec.ID, "error", err)
+	}
+	return r.followPlan(ctx, d, rec, keys)
+}
+
+// resumePlan takes up a run whose planning an earlier process began.
+func (r *Reconciler) resumePlan(ctx context.Context, d *drive, rec store.Record) error {
+	return r.followPlan(ctx, d, rec, nil)
+}
+
+// followPlan follows the planning runner to its end, or starts the run over
+// where there is none any more: until the apply nothing has been changed.
+func (r *Reconciler) followPlan(ctx context.Context, d *drive, rec store.Record, keys map[string]string) error {
+	found := FoundNever
+	if rec.RunnerDir != "" {
+		var err error
+		if found, err = r.Runners.Find(r.path(rec.RunnerDir)); err != nil {
+			return err
+		}
+	}
+	if found == FoundGone || found == FoundNever {
+		return r.startOver(ctx, rec)
+	}
+	res, err := r.follow(ctx, d, &rec)
+	if errors.Is(err, ErrRunnerGone) {
+		return r.startOver(ctx, rec)
+	}
+	if err != nil {
+		return err
+	}
+	if res.Outcome != release.OutcomePassed {
+		return r.finish(ctx, rec, endOf(res.Outcome), res.Reason, res)
+	}
+	return r.planned(ctx, d, rec, res, keys)
+}
+
+// endOf maps how a phase ended, other than well, to how the run ends.
+func endOf(o release.Outcome) release.State {
+	switch o {
+	case release.OutcomeDenied:
+		return release.Denied
+	case release.OutcomeCancelled:
+		return release.Cancelled
+	default:
+		return release.Failed
+	}
+}
+
+// startOver queues a run again whose runner was lost before its apply.
+func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
+	if rec.CancelledBy != "" {
+		return r.finish(ctx, rec, release.Cancelled, "cancelled by "+rec.CancelledBy, release.Result{})
+	}
+	if rec.Attempt >= maxAttempts {
+		return r.finish(ctx, rec, release.Failed, fmt.Sprintf(
+			"the runner was lost %d times before it could apply; nothing was changed. Its own words are in %s on the service's machine",
+			rec.Attempt, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
+	}
+	r.log.Warn("a runner was lost before its apply, the run starts over", "run", rec.ID, "attempt", rec.Attempt)
+	err := r.persist(ctx, "start over", func() error {
+		_, err := r.Store.Update(ctx, rec.ID, store.Update{Wake: true,
+			Entry: audit.Entry{Action: "run.restarted", Reason: "the runner was lost before the apply; nothing was changed"},
+			Change: func(now *store.Record) error {
+				if err := same(rec, *now); err != nil {
+					return err
+				}
+				now.State, now.Reason, now.PlanKey, now.RunnerDir = release.Queued, "starts over: its runner was lost before the apply", "", ""
+				return nil
+			}})
+		return err
+	})
+	if err == nil {
+		r.removeWork(rec.ID, rec.Attempt)
+	}
+	return err
+}
+
+// same refuses a write by a driver that the run has left behind: it must still
+// be running, in the attempt that this driver knows.
+func same(mine, now store.Record) error {
+	if now.State != release.Running || now.Attempt != mine.Attempt {
+		return fmt.Errorf("%w: run %d is %s in attempt %d now", release.ErrConflict, now.ID, now.State, now.Attempt)
+	}
+	return nil
+}
+
+// planned records a plan that passed every gate, and goes on to approval, to
+// the apply, or to the end where there is nothing to do.
+func (r *Reconciler) planned(ctx context.Context, d *drive, rec store.Record, res release.Result, keys map[string]string) error {
+	if res.Plan == nil {
+		return r.finish(ctx, rec, release.Failed, "the runner passed without a plan; this is a fault of Waymark", res)
+	}
+	if rec.Kind == release.PlanOnly {
+		return r.finish(ctx, rec, release.Succeeded, "planned only; nothing was applied", res)
+	}
+	if nothingToDo(res.Plan) {
+		rec.SetStage(release.Stage{Name: release.StageApply, State: release.StageSkipped, Summary: "no changes"})
+		return r.finish(ctx, rec, release.Succeeded, "", res)
+	}
+	if rec.ApprovalsRequired > 0 {
+		return r.askApproval(ctx, rec, res, keys)
+	}
+	rec.SetStage(release.Stage{Name: release.StageApproval, State: release.StageSkipped, Summary: "not required"})
+	return r.applyPlan(ctx, d, rec, &res, keys)
+}
+
+func nothingToDo(p *release.PlanSummary) bool {
+	return !p.Changes.Any() && len(p.Resources) == 0 && len(p.Outputs) == 0 && len(p.Drift) == 0
+}
+
+// askApproval leaves the run waiting on its row.
+func (r *Reconciler) askApproval(ctx context.Context, rec store.Record, res release.Result, keys map[string]string) error {
+	summary := fmt.Sprintf("needs %s", count(rec.ApprovalsRequired, "approval"))
+	return r.persist(ctx, "approval", func() error {
+		_, err := r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
+			Entry: audit.Entry{Action: "run.approval_requested", Details: map[string]any{
+				"plan_digest": res.Plan.Digest, "changes": res.Plan.Changes, "approvals_required": rec.ApprovalsRequired}},
+			Change: func(now *store.Record) error {
+				if err := same(rec, *now); err != nil {
+					return err
+				}
+				takeResult(now, rec, res)
+				now.State, now.RunnerDir, now.Approvals = release.AwaitingApproval, "", nil
+				now.Reason = "the plan " + summary + ": waymark runs approve " + release.FormatID(now.ID)
+				now.SetStage(release.Stage{Name: release.StageApproval, State: release.StageRunning, Summary: summary, StartedAt: r.Now().UTC()})
+				return nil
+			}}, &res, keys))
+		return err
+	})
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// withResult adds what is kept of a planning runner's result.
+func (r *Reconciler) withResult(u store.Update, res *release.Result, keys map[string]string) store.Update {
+	if res == nil {
+		return u
+	}
+	u.Plan, u.Findings = res.Plan, res.Findings
+	u.Gates = map[string]release.GateResult{}
+	for _, g := range res.Gates {
+		if key := keys[g.Gate]; key != "" {
+			u.Gates[key] = g
+		}
+	}
+	return u
+}
+
+// takeResult copies into the run what a result says of it.
+func takeResult(now *store.Record, mine store.Record, res release.Result) {
+	now.Stages = mine.Stages
+	for _, s := range res.Stages {
+		now.SetStage(s)
+	}
+	if res.Findings != nil {
+		now.Findings = release.CountFindings(res.Findings)
+	}
+	if res.Plan != nil {
+		now.Changes, now.PlanDigest = res.Plan.Changes, res.Plan.Digest
+	}
+	if res.Outputs != nil {
+		now.Outputs = res.Outputs
+	}
+}
+
+// finish ends a run, and removes what it needed to go on.
+func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release.State, why string, res release.Result) error {
+	var ended store.Record
+	err := r.persist(ctx, "end", func() (err error) {
+		details := map[string]any{"changes": rec.Changes}
+		ended, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
+			Entry: audit.Entry{Action: "run." + string(state), Reason: why, Details: details},
+			Change: func(now *store.Record) error {
+				if err := same(rec, *now); err != nil {
+					return err
+				}
+				takeResult(now, rec, res)
+				r.closeStages(now, state)
+				now.State, now.Reason = state, why
+				if state == release.Cancelled && now.CancelledBy != "" {
+					now.Reason = "cancelled by " + now.CancelledBy
+				}
+				now.PlanKey, now.CancelledBy, now.Applying = "", "", false
+				details["plan_digest"], details["changes"], details["applied"] = now.PlanDigest, now.Changes, res.Applied
+				return nil
+			}}, &res, nil))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.metrics.end(ended.Run)
+	r.log.Info("a run ended", "run", ended.ID, "tag", ended.Tag, "state", ended.State, "reason", ended.Reason)
+	if state != release.Unknown {
+		r.removeWork(ended.ID, ended.Attempt)
+	}
+	return nil
+}
+
+// closeStages ends what was under way, and says what did not come to pass.
+func (r *Reconciler) closeStages(run *store.Record, state release.State) {
+	for _, name := range release.StageNames() {
+		s := run.Stage(name)
+		switch s.State {
+		case release.StageRunning:
+			s.State, s.FinishedAt = release.StageFailed, r.Now().UTC()
+			if state == release.Unknown {
+				s.Summary = "its end was not seen"
+			}
+		case release.StagePending:
+			s.State = release.StageSkipped
+		default:
+			continue
+		}
+		run.SetStage(s)
+	}
+}
+
+// path turns a folder of the record into an absolute one.
+func (r *Reconciler) path(rel string) string { return filepath.Join(r.runsDir(), rel) }
+
+// attemptDir is the folder of one attempt of a run, relative to runsDir.
+func attemptDir(id int64, attempt int) string {
+	return filepath.Join(release.FormatID(id), fmt.Sprint(attempt))
+}
+
+// planName is the encrypted plan's file in the attempt's folder.
+const planName = "tfplan.age"
+
+// removeWork deletes an attempt's saved plan and working copy; the events of
+// its runners stay, they are the run's log.
+func (r *Reconciler) removeWork(id int64, attempt int) {
+	dir := r.path(attemptDir(id, attempt))
+	names := []string{planName}
+	if !r.Config.Config.Runner.Keep {
+		names = append(names, "work", "tools")
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			r.log.Warn("what an ended run left cannot be removed", "run", id, "error", err)
+		}
+	}
+}
+
+// removeLeftovers deletes the plans and working copies of runs that ended
+// without this process seeing it: after a crash, or by a person's word.
+func (r *Reconciler) removeLeftovers(ctx context.Context) {
+	found, err := filepath.Glob(r.path("*/*/" + planName))
+	works, err2 := filepath.Glob(r.path("*/*/work"))
+	if err := errors.Join(err, err2); err != nil || (r.Config.Config.Runner.Keep && len(found) == 0) {
+		return
+	}
+	for _, path := range append(found, works...) {
+		var id int64
+		var attempt int
+		rel, err := filepath.Rel(r.runsDir(), filepath.Dir(path))
+		if err != nil {
+			continue
+		}
+		if n, _ := fmt.Sscanf(rel, "%d/%d", &id, &attempt); n != 2 {
+			continue
+		}
+		rec, err := r.Store.Record(ctx, id)
+		if err == nil && (rec.State.Ended() && rec.State != release.Unknown || attempt < rec.Attempt) {
+			r.removeWork(id, attempt)
+		}
+	}
+}
+
+// follow passes a runner's stages on to the record until it ends, and asks it
+// to stop when someone cancels the run.
+func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (release.Result, error) {
+	dir := r.path(rec.RunnerDir)
+	progress := newProgress(*rec)
+	watched, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() { r.writeProgress(watched, progress) })
+	wait.Go(func() {
+		if r.awaitCancel(watched, d, rec.ID) {
+			if err := r.Runners.Interrupt(dir); err != nil {
+				r.log.Warn("the runner cannot be interrupted", "run", rec.ID, "error", err)
+			}
+		}
+	})
+	res, err := r.Runners.Follow(ctx, dir, progress.event)
+	stop()
+	wait.Wait()
+	rec.Stages = progress.stages()
+	return res, err
+}
+
+// cancelPoll is how often the record is asked whether another process was told
+// to cancel a run that this one drives.
+const cancelPoll = 2 * time.Second
+
+// awaitCancel waits for a request to stop the run; false when ctx ended first.
+func (r *Reconciler) awaitCancel(ctx context.Context, d *drive, id int64) bool {
+	tick := time.NewTicker(cancelPoll)
+	defer tick.Stop()
+	for !r.cancelled(ctx, d, id) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-d.cancel:
+			return true
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+// cancelled reports whether someone asked that the run stop.
+func (r *Reconciler) cancelled(ctx context.Context, d *drive, id int64) bool {
+	select {
+	case <-d.cancel:
+		return true
+	default:
+	}
+	rec, err := r.Store.Record(ctx, id)
+	return err == nil && rec.CancelledBy != ""
+}
+
+// progress is the stages of a run as its runner tells of them.
+type progress struct {
+	mu    sync.Mutex
+	run   store.Record
+	dirty chan struct{}
+}
+
+func newProgress(rec store.Record) *progress {
+	return &progress{run: rec, dirty: make(chan struct{}, 1)}
+}
+
+// event takes one event of the runner.
+func (p *progress) event(e release.Event) {
+	if e.Type != release.EventStage {
+		return
+	}
+	p.mu.Lock()
+	s := p.run.Stage(e.Stage)
+	s.State, s.Summary = e.State, e.Message
+	if e.State == release.StageRunning {
+		s.StartedAt = e.At
+	} else {
+		s.FinishedAt = e.At
+	}
+	p.run.SetStage(s)
+	p.mu.Unlock()
+	select {
+	case p.dirty <- struct{}{}:
+	default:
+	}
+}
+
+func (p *progress) stages() []release.Stage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]release.Stage(nil), p.run.Stages...)
+}
+
+// writeProgress records stages as they come, the latest only where they come
+// faster than they are written. A write that fails is left to the next one:
+// the run's end writes them all.
+func (r *Reconciler) writeProgress(ctx context.Context, p *progress) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.dirty:
+		}
+		stages := p.stages()
+		_, err := r.Store.Update(ctx, p.run.ID, store.Update{Change: func(now *store.Record) error {
+			if err := same(p.run, *now); err != nil {
+				return err
+			}
+			now.Stages = stages
+			return nil
+		}})
+		if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrConflict) {
+			r.log.Warn("a run's progress cannot be written", "run", p.run.ID, "error", err)
+		}
+	}
+}

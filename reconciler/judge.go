@@ -1,0 +1,134 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/tagparse"
+)
+
+// judge decides on one fetched tag. An error means that it could not be judged
+// now; a refusal is no error.
+func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Inspection) (store.Admission, error) {
+	a := store.Admission{Release: release.Release{Repository: w.repo.Name, Tag: c.ref.Name, Target: targetOf(c.tag),
+		Version: c.tag.Version.String(), ObjectID: c.ref.ObjectID, Commit: seen.Commit, Tagger: seen.Tagger,
+		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Decision: release.Refused}}
+	d, err := r.admissible(ctx, w, c, seen)
+	switch {
+	case errors.Is(err, release.ErrRefused), errors.Is(err, release.ErrInvalid):
+		a.Release.Reason = reason(err)
+		return a, nil
+	case err != nil:
+		return a, err
+	}
+	env, _ := r.Config.Config.Environment(c.tag.Env)
+	a.Release.Decision = release.Admitted
+	a.Info, a.Approvals, a.Supersede = infoOf(d), d.Approvals, env.Queue == "supersede"
+	return a, nil
+}
+
+// admissible holds a fetched tag against every rule that the service has for
+// tags. Refusals wrap release.ErrRefused or release.ErrInvalid.
+func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen Inspection) (*config.Deployment, error) {
+	if seen.Refusal != nil {
+		return nil, fmt.Errorf("%w: %w", release.ErrRefused, seen.Refusal)
+	}
+	if !c.ref.Annotated && w.repo.LightweightTags != "allow" {
+		return nil, refuse("the tag is lightweight and says nothing of who made it: make an annotated one with git tag -a -m MESSAGE %s",
+			nextVersion)
+	}
+	if !seen.Reachable {
+		return nil, refuse("commit %.12s is not on branch %q: merge it first, then push a tag with a new version",
+			seen.Commit, w.repo.Branch)
+	}
+	d, err := r.Config.Config.Resolve(config.ResolveInput{Repository: w.repo.Name, Tag: c.tag, Commit: seen.Commit,
+		Files: w.remote.Files(seen.Commit)})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.notOlder(ctx, targetOf(c.tag), c.tag.Version, true); err != nil {
+		return nil, err
+	}
+	return d, r.promoted(ctx, targetOf(c.tag), seen.Commit)
+}
+
+// nextVersion stands for a tag of a new version in messages.
+const nextVersion = "<env>_<scope>/<team>/<new version>"
+
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{release.ErrRefused}, args...)...)
+}
+
+// notOlder refuses a version below the one that is deployed, and with waiting
+// also below one that is on its way, unless the environment allows it.
+func (r *Reconciler) notOlder(ctx context.Context, t release.Target, version tagparse.Version, waiting bool) error {
+	if env, _ := r.Config.Config.Environment(t.Env); env.Downgrade == "allow" {
+		return nil
+	}
+	status, err := r.Store.Target(ctx, t)
+	if errors.Is(err, release.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	older := func(run *release.Run, what string) error {
+		other, err := tagparse.ParseVersion(run.Version)
+		if err != nil || tagparse.Compare(version, other) >= 0 {
+			return nil
+		}
+		return refuse("version %s is older than %s, which %s (run %d): push a higher version, or set downgrade = \"allow\" for %s",
+			version, run.Version, what, run.ID, t.Env)
+	}
+	if status.Deployed != nil {
+		if err := older(status.Deployed, "is deployed"); err != nil {
+			return err
+		}
+	}
+	if waiting && status.Latest != nil && !status.Latest.State.Ended() && status.Latest.Kind == release.Deploy {
+		return older(status.Latest, "is on its way")
+	}
+	return nil
+}
+
+// promoted refuses a commit that has not succeeded for the same team in the
+// environment that this one promotes from: in the same scope where that
+// environment has it, in any scope otherwise.
+func (r *Reconciler) promoted(ctx context.Context, t release.Target, commit string) error {
+	env, _ := r.Config.Config.Environment(t.Env)
+	if env.PromotesFrom == "" {
+		return nil
+	}
+	from := release.Target{Env: env.PromotesFrom, Scope: t.Scope, Team: t.Team}
+	where := from.String()
+	if source, _ := r.Config.Config.Environment(env.PromotesFrom); !t.IsGlobal() && !slices.Contains(source.Regions, t.Scope) {
+		from.Scope, where = "", fmt.Sprintf("any scope of %s for %s", from.Env, from.Team)
+	}
+	ok, err := r.Store.Succeeded(ctx, from, commit)
+	if err != nil || ok {
+		return err
+	}
+	return refuse("%s promotes from %s, and commit %.12s has not succeeded in %s: deploy it there first, then push a tag with a new version",
+		t.Env, env.PromotesFrom, commit, where)
+}
+
+// reason is a refusal as people read it, without the sentinel's own word.
+func reason(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{release.ErrRefused.Error() + ": ", release.ErrInvalid.Error() + ": "} {
+		for len(text) > len(prefix) && text[:len(prefix)] == prefix {
+			text = text[len(prefix):]
+		}
+	}
+	return text
+}
+
+func infoOf(d *config.Deployment) store.TargetInfo {
+	return store.TargetInfo{Account: d.Account, Region: d.Region, Backend: store.BackendInfo{
+		Kind: d.BackendLocation.Kind, Bucket: d.BackendLocation.Bucket, Key: d.BackendLocation.Key, Lock: d.BackendLocation.Lock}}
+}

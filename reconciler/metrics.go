@@ -1,0 +1,63 @@
+package reconciler
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+// metrics are the reconciler's own; names follow Prometheus' conventions.
+type metrics struct {
+	looks    *prometheus.CounterVec
+	lookTime *prometheus.HistogramVec
+	tags     *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	runTime  *prometheus.HistogramVec
+	driving  prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		looks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_repository_polls_total",
+			Help: "Looks at a repository's tags, by result."}, []string{"repository", "result"}),
+		lookTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waymark_repository_poll_duration_seconds",
+			Help: "Time of one look at a repository's tags."}, []string{"repository"}),
+		tags: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_tags_total",
+			Help: "Tags decided on, by decision."}, []string{"repository", "decision"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_runs_ended_total",
+			Help: "Runs that ended, by environment, kind and state."}, []string{"env", "kind", "state"}),
+		runTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waymark_run_duration_seconds",
+			Help:    "Time from a run's start to its end, waiting for approval included.",
+			Buckets: []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}}, []string{"env", "kind", "state"}),
+		driving: prometheus.NewGauge(prometheus.GaugeOpts{Name: "waymark_runs_active",
+			Help: "Runs that this process is driving now."}),
+	}
+	for _, c := range []prometheus.Collector{m.looks, m.lookTime, m.tags, m.ended, m.runTime, m.driving} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) look(repository string, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	m.looks.WithLabelValues(repository, result).Inc()
+	m.lookTime.WithLabelValues(repository).Observe(took.Seconds())
+}
+
+func (m *metrics) tag(repository string, d release.Decision) {
+	m.tags.WithLabelValues(repository, string(d)).Inc()
+}
+
+func (m *metrics) end(r release.Run) {
+	m.ended.WithLabelValues(r.Target.Env, string(r.Kind), string(r.State)).Inc()
+	if !r.StartedAt.IsZero() {
+		m.runTime.WithLabelValues(r.Target.Env, string(r.Kind), string(r.State)).Observe(r.FinishedAt.Sub(r.StartedAt).Seconds())
+	}
+}

@@ -1,0 +1,126 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/tagparse"
+)
+
+// prepare does the checkout stage of a run: it writes the commit's tree out,
+// resolves what the configuration says of the target at that commit, and
+// records the key and the folder of the runner that is about to start. It
+// returns the runner's Spec and, by gate, the key under which a fresh result is
+// kept. rec is brought up to date.
+func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec release.Spec, keys map[string]string, err error) {
+	stage := release.Stage{Name: release.StageCheckout, State: release.StageRunning, StartedAt: r.Now().UTC()}
+	rec.SetStage(stage)
+	dir := r.path(attemptDir(rec.ID, rec.Attempt))
+	if err := os.RemoveAll(dir); err != nil {
+		return spec, nil, fmt.Errorf("making room for run %d: %w", rec.ID, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return spec, nil, fmt.Errorf("making the folder of run %d: %w", rec.ID, err)
+	}
+	w := r.watches[rec.Repository]
+	if w == nil {
+		return spec, nil, refuse("repository %q is no longer configured: put it back, or push the tag to another one", rec.Repository)
+	}
+	d, err := r.resolve(w, rec.Run)
+	if err != nil {
+		return spec, nil, err
+	}
+	tree, err := w.remote.Checkout(ctx, rec.Commit, filepath.Join(dir, "work"))
+	if err != nil {
+		return spec, nil, fmt.Errorf("writing out commit %.12s: %w", rec.Commit, err)
+	}
+	spec = r.spec(*rec, d, release.PhasePlan, "plan")
+	if spec.Gates, keys, err = r.gates(ctx, d, tree); err != nil {
+		return spec, nil, err
+	}
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		return spec, nil, fmt.Errorf("making the plan's key: %w", err)
+	}
+	spec.PlanRecipient = identity.Recipient().String()
+	stage.State, stage.FinishedAt = release.StagePassed, r.Now().UTC()
+	stage.Summary = fmt.Sprintf("commit %.12s", rec.Commit)
+	err = r.persist(ctx, "checkout", func() error {
+		now, err := r.Store.Update(ctx, rec.ID, store.Update{Change: func(now *store.Record) error {
+			if err := same(*rec, *now); err != nil {
+				return err
+			}
+			now.SetStage(stage)
+			now.Account, now.PlanKey = d.Account, identity.String()
+			now.RunnerDir = filepath.Join(attemptDir(rec.ID, rec.Attempt), "plan")
+			return nil
+		}})
+		if err == nil {
+			*rec = now
+		}
+		return err
+	})
+	return spec, keys, err
+}
+
+// resolve evaluates the configuration for a run, at its commit.
+func (r *Reconciler) resolve(w *watch, run release.Run) (*config.Deployment, error) {
+	tag, err := tagparse.Parse(run.Tag)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+	}
+	if err := r.Config.Config.Admit(run.Repository, tag); err != nil {
+		return nil, err
+	}
+	return r.Config.Config.Resolve(config.ResolveInput{Repository: run.Repository, Tag: tag, Commit: run.Commit,
+		Files: w.remote.Files(run.Commit)})
+}
+
+// spec is what both phases of a run are told.
+func (r *Reconciler) spec(rec store.Record, d *config.Deployment, phase release.Phase, folder string) release.Spec {
+	attempt := r.path(attemptDir(rec.ID, rec.Attempt))
+	cfg := r.Config.Config
+	s := release.Spec{Format: release.ProtocolFormat, RunID: rec.ID, Attempt: rec.Attempt, Kind: rec.Kind, Phase: phase,
+		Tag: rec.Tag, Target: rec.Target, Dir: filepath.Join(attempt, folder), WorkDir: filepath.Join(attempt, "work"),
+		PlanFile: filepath.Join(attempt, planName), Engine: r.Engine, Backend: d.Backend, Stack: d.Stack,
+		Policy:   release.PolicySpec{AllowedProviders: cfg.Policy.AllowedProviders, AllowedModules: cfg.Policy.AllowedModules},
+		Writable: cfg.Runner.Writable, Readable: cfg.Runner.Readable, Sandbox: cfg.Runner.Sandbox,
+		Env: map[string]string{}, Timeout: cfg.Engine.Timeout}
+	for name, value := range cfg.Engine.Env {
+		s.Env[name] = value.Reveal()
+	}
+	if path := d.Backend.Values["path"]; d.Backend.Type == "local" && path != "" {
+		s.Writable = append(append([]string(nil), s.Writable...), filepath.Dir(path))
+	}
+	return s
+}
+
+// gates makes the configured gates ready for a tree, with kept results where
+// the same tree was judged before by the same version and settings.
+func (r *Reconciler) gates(ctx context.Context, d *config.Deployment, tree string) ([]release.GateSpec, map[string]string, error) {
+	var specs []release.GateSpec
+	keys := map[string]string{}
+	for _, g := range d.Gates {
+		c, err := r.Gate(ctx, g, tree, d.Stack.Path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("gate %s: %w", g.Name, err)
+		}
+		kept, err := r.Store.GateResults(ctx, c.Key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if result, ok := kept[c.Key]; ok {
+			c.Spec.Cached = &result
+		}
+		keys[g.Name] = c.Key
+		specs = append(specs, c.Spec)
+	}
+	return specs, keys, nil
+}

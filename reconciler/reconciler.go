@@ -1,0 +1,306 @@
+// Package reconciler is the heart of the service: it compares a repository's
+// tags with the record, admits or refuses what is new, keeps the order, and
+// drives every run from its tag to its end.
+//
+// It owns the small interfaces of what it needs outside the process and the
+// database. It must never run a tool itself, never read a credential, and never
+// do what it has not first recorded.
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// Ref is one tag as a remote shows it.
+type Ref struct {
+	Name      string // without refs/tags/
+	ObjectID  string
+	Commit    string // what it leads to, as the remote says
+	Annotated bool
+}
+
+// Listing is what a remote shows at one moment.
+type Listing struct {
+	Tags   []Ref  // sorted by name
+	Digest string // equal digests, equal listings
+}
+
+// Inspection is what a fetched tag turned out to be.
+type Inspection struct {
+	Commit    string
+	Tagger    string
+	TaggedAt  time.Time
+	Message   string
+	Signature string
+	Reachable bool  // from the configured branch
+	Refusal   error // why the tag cannot be a release at all; nil where it can
+}
+
+// Remote is one watched repository. Errors that wrap release.ErrUnavailable
+// pass by themselves.
+type Remote interface {
+	// List asks for the tags; nothing is fetched.
+	List(ctx context.Context) (Listing, error)
+	// Inspect fetches exactly these tags and returns one Inspection for each.
+	Inspect(ctx context.Context, refs []Ref) ([]Inspection, error)
+	// Checkout writes the tree of a fetched commit into dir, which must not
+	// exist, and returns the tree's digest.
+	Checkout(ctx context.Context, commit, dir string) (treeDigest string, err error)
+	// Files reads files of a fetched commit.
+	Files(commit string) config.Files
+}
+
+// Found is how a runner was found.
+type Found string
+
+// What may be found of a runner.
+const (
+	FoundAlive Found = "alive" // at work: follow it
+	FoundDone  Found = "done"  // its result is there: follow it
+	FoundGone  Found = "gone"  // it began and left no result
+	FoundNever Found = "never" // it never began and never will
+)
+
+// ErrRunnerGone is what Runners.Follow returns for a runner that died without a result.
+var ErrRunnerGone = errors.New("the runner is gone without a result")
+
+// Runners starts and follows runner processes, which outlive the service.
+type Runners interface {
+	// Start returns once the runner has begun. After an error, Find tells.
+	Start(ctx context.Context, spec release.Spec) error
+	// Find looks for the runner of a folder; where none began it makes sure that none will.
+	Find(dir string) (Found, error)
+	// Follow passes on events until the runner ends, and returns its result.
+	Follow(ctx context.Context, dir string, each func(release.Event)) (release.Result, error)
+	// Interrupt asks the runner to stop gracefully.
+	Interrupt(dir string) error
+}
+
+// GateCheck is a gate made ready for one tree.
+type GateCheck struct {
+	Spec release.GateSpec
+	Key  string // under which its result may be kept
+}
+
+// Config wires a Reconciler.
+type Config struct {
+	Config  *config.Config
+	Store   *store.Store
+	Remotes map[string]Remote // by repository name
+	Runners Runners
+	Engine  release.EngineSpec
+	// Gate makes a configured gate ready for a tree.
+	Gate       func(ctx context.Context, gate config.GateConfig, treeDigest, stackPath string) (GateCheck, error)
+	InstanceID string // of this installation, the same after a restart
+	Logger     *slog.Logger
+	Metrics    prometheus.Registerer
+	Now        func() time.Time
+}
+
+// Reconciler watches repositories and drives runs.
+type Reconciler struct {
+	Config
+	log     *slog.Logger
+	metrics *metrics
+	slots   chan struct{}
+	watches map[string]*watch
+
+	mu      sync.Mutex
+	driving map[int64]*drive // runs that a goroutine of ours is driving
+	trouble map[string]error // what is wrong now, for Ready, by part
+}
+
+// New checks the wiring. It starts nothing.
+func New(cfg Config) (*Reconciler, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	r := &Reconciler{Config: cfg, log: cfg.Logger, slots: make(chan struct{}, cfg.Config.Server.MaxRuns),
+		watches: map[string]*watch{}, driving: map[int64]*drive{}, trouble: map[string]error{}}
+	var err error
+	if r.metrics, err = newMetrics(cfg.Metrics); err != nil {
+		return nil, err
+	}
+	for _, repo := range cfg.Config.Repositories {
+		remote := cfg.Remotes[repo.Name]
+		if remote == nil {
+			return nil, fmt.Errorf("no remote for repository %q", repo.Name)
+		}
+		r.watches[repo.Name] = &watch{repo: repo, remote: remote, hint: make(chan struct{}, 1)}
+	}
+	return r, nil
+}
+
+// sweepEvery is how often runs that lost their wake-up call are looked for, and
+// what ended runs left behind is removed.
+const sweepEvery = 30 * time.Second
+
+// Run watches and drives until ctx is cancelled, then waits for what is at work
+// within the configured grace. Runners outlive it; the next Run finds them.
+func (r *Reconciler) Run(ctx context.Context) error {
+	queues, err := r.queues(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range r.watches {
+		g.Go(func() error { r.watch(ctx, w); return nil })
+	}
+	g.Go(func() error {
+		return r.Store.Work(ctx, store.Worker{ID: r.InstanceID, Queues: queues, Slots: 4 * cap(r.slots),
+			Handle: r.handle, Grace: r.Config.Config.Server.ShutdownGrace})
+	})
+	g.Go(func() error { r.keepTidy(ctx); return nil })
+	return g.Wait()
+}
+
+// queues names the scopes to serve: those of the configuration, and those that
+// unfinished runs still need.
+func (r *Reconciler) queues(ctx context.Context) ([]string, error) {
+	seen := map[string]bool{release.Global: true}
+	for _, e := range r.Config.Config.Environments {
+		for _, region := range e.Regions {
+			seen[region] = true
+		}
+	}
+	scopes, err := r.Store.Scopes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking for unfinished runs: %w", err)
+	}
+	for _, s := range scopes {
+		seen[s] = true
+	}
+	var out []string
+	for s := range seen {
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// keepTidy sweeps until ctx ends.
+func (r *Reconciler) keepTidy(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		r.removeLeftovers(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			err := r.Store.Sweep(ctx)
+			r.setTrouble("database", err)
+			if err != nil && ctx.Err() == nil {
+				r.log.Error("looking for runs to wake", "error", err)
+			}
+		}
+	}
+}
+
+// persist does a write of the record until it succeeds, ctx ends, or the answer
+// is a decision rather than a fault: a database that is away or a full disk
+// means waiting and saying so, not losing.
+func (r *Reconciler) persist(ctx context.Context, what string, fn func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 15*time.Second
+	for {
+		err := fn()
+		if err == nil {
+			r.setTrouble("database", nil)
+			return nil
+		}
+		for _, decision := range []error{release.ErrConflict, release.ErrNotFound, release.ErrRefused, release.ErrInvalid} {
+			if errors.Is(err, decision) {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.setTrouble("database", err)
+		r.log.Error("the record cannot be written, trying again", "what", what, "error", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait.NextBackOff()):
+		}
+	}
+}
+
+// Check is one part's health.
+type Check struct {
+	Name   string
+	OK     bool
+	Detail string
+}
+
+// Ready says how the parts are: the database, and each repository's last look.
+func (r *Reconciler) Ready(ctx context.Context) []Check {
+	err := r.Store.Ping(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		err = r.trouble["database"]
+	}
+	checks := []Check{check("database", err, "")}
+	for _, repo := range r.Config.Config.Repositories {
+		w := r.watches[repo.Name]
+		part := "repository " + repo.Name
+		switch err := r.trouble[part]; {
+		case err != nil:
+			checks = append(checks, check(part, err, ""))
+		case w.lastLook.IsZero():
+			checks = append(checks, Check{Name: part, Detail: "not looked at yet"})
+		default:
+			checks = append(checks, check(part, nil, "last looked at "+w.lastLook.UTC().Format(time.RFC3339)))
+		}
+	}
+	return checks
+}
+
+func check(name string, err error, detail string) Check {
+	if err != nil {
+		return Check{Name: name, Detail: err.Error()}
+	}
+	return Check{Name: name, OK: true, Detail: detail}
+}
+
+func (r *Reconciler) setTrouble(part string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trouble[part] = err
+}
+
+// Hint makes the service look at a repository's remote now. It is all that a
+// webhook can do. An unknown name does nothing.
+func (r *Reconciler) Hint(repository string) {
+	if w := r.watches[repository]; w != nil {
+		select {
+		case w.hint <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// runsDir is the folder beneath which every run has its own.
+func (r *Reconciler) runsDir() string { return filepath.Join(r.Config.Config.Server.DataDir, "runs") }

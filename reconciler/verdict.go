@@ -1,0 +1,205 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// Decide carries out what a person says of a run and returns the run after it,
+// for a retry or a replan the new one. Each verdict is an audit entry with its
+// actor. A run in another state is release.ErrConflict.
+func (r *Reconciler) Decide(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
+	if v.Actor == "" {
+		return release.Run{}, fmt.Errorf("%w verdict: it has no actor", release.ErrInvalid)
+	}
+	switch v.Action {
+	case release.Approve:
+		return r.approve(ctx, id, v)
+	case release.Reject:
+		return r.reject(ctx, id, v)
+	case release.Cancel:
+		return r.cancel(ctx, id, v)
+	case release.Retry:
+		return r.retry(ctx, id, audit.Entry{Actor: v.Actor, Action: "run.retried", Reason: v.Reason})
+	case release.Resolve:
+		return r.settle(ctx, id, v)
+	default:
+		return release.Run{}, fmt.Errorf("%w verdict %q", release.ErrInvalid, v.Action)
+	}
+}
+
+// must refuses a verdict on a run in another state than it is meant for.
+func must(run *store.Record, state release.State, verb string) error {
+	if run.State != state {
+		return fmt.Errorf("%w: run %d is %s; only a run that is %s can be %s", release.ErrConflict, run.ID, run.State, state, verb)
+	}
+	return nil
+}
+
+func (r *Reconciler) approve(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
+	entry := audit.Entry{Actor: v.Actor, Action: "run.approved", Reason: v.Reason, Details: map[string]any{}}
+	complete := false
+	change := func(run *store.Record) error {
+		if err := must(run, release.AwaitingApproval, "approved"); err != nil {
+			return err
+		}
+		for _, a := range run.Approvals {
+			if a.Actor == v.Actor {
+				return fmt.Errorf("%w: %s has approved run %d already; another person must", release.ErrConflict, v.Actor, id)
+			}
+		}
+		run.Approvals = append(run.Approvals, release.Approval{Actor: v.Actor, PlanDigest: run.PlanDigest, At: r.Now().UTC()})
+		entry.Details["plan_digest"] = run.PlanDigest
+		entry.Details["approvals"] = fmt.Sprintf("%d of %d", len(run.Approvals), run.ApprovalsRequired)
+		stage := run.Stage(release.StageApproval)
+		if missing := run.ApprovalsRequired - len(run.Approvals); missing > 0 {
+			stage.Summary = fmt.Sprintf("%d of %s", len(run.Approvals), count(run.ApprovalsRequired, "approval"))
+			run.Reason = "the plan needs " + count(missing, "more approval")
+		} else {
+			complete = true
+			run.State, run.Reason = release.Running, ""
+			stage.State, stage.FinishedAt, stage.Summary = release.StagePassed, r.Now().UTC(), "approved by "+approvers(run.Approvals)
+		}
+		run.SetStage(stage)
+		return nil
+	}
+	// Whether this approval is the last one is known inside the transaction
+	// alone; a call that wakes a waiting run does nothing.
+	rec, err := r.Store.Update(ctx, id, store.Update{Entry: entry, Change: change, Wake: true})
+	if err == nil && complete {
+		r.log.Info("a plan is approved", "run", id, "by", v.Actor)
+	}
+	return rec.Run, err
+}
+
+func approvers(all []release.Approval) string {
+	s := ""
+	for i, a := range all {
+		if i > 0 {
+			s += ", "
+		}
+		s += a.Actor
+	}
+	return s
+}
+
+func (r *Reconciler) reject(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
+	if v.Reason == "" {
+		return release.Run{}, fmt.Errorf("%w verdict: a rejection needs a reason", release.ErrInvalid)
+	}
+	rec, err := r.Store.Update(ctx, id, store.Update{
+		Entry: audit.Entry{Actor: v.Actor, Action: "run.rejected", Reason: v.Reason},
+		Change: func(run *store.Record) error {
+			if err := must(run, release.AwaitingApproval, "rejected"); err != nil {
+				return err
+			}
+			r.closeStages(run, release.Rejected)
+			run.State, run.Reason, run.PlanKey = release.Rejected, fmt.Sprintf("rejected by %s: %s", v.Actor, v.Reason), ""
+			return nil
+		}})
+	return r.ended(rec, err)
+}
+
+// ended cleans up after a run that a verdict ended.
+func (r *Reconciler) ended(rec store.Record, err error) (release.Run, error) {
+	if err == nil && rec.State.Ended() {
+		r.removeWork(rec.ID, rec.Attempt)
+		r.metrics.end(rec.Run)
+	}
+	return rec.Run, err
+}
+
+// cancel ends a run that waits at once, and asks the runner of one that runs to
+// stop gracefully; what an interrupted apply has done stays in the state.
+func (r *Reconciler) cancel(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
+	now, err := r.Store.Run(ctx, id)
+	if err != nil {
+		return now, err
+	}
+	action := "run.cancelled"
+	if now.State == release.Running {
+		action = "run.cancel_requested"
+	}
+	rec, err := r.Store.Update(ctx, id, store.Update{
+		Entry: audit.Entry{Actor: v.Actor, Action: action, Reason: v.Reason},
+		Change: func(run *store.Record) error {
+			if run.State != now.State {
+				return fmt.Errorf("%w: run %d has just become %s; look at it and cancel again", release.ErrConflict, id, run.State)
+			}
+			switch run.State {
+			case release.Queued, release.AwaitingApproval:
+				r.closeStages(run, release.Cancelled)
+				run.State, run.Reason, run.PlanKey = release.Cancelled, because("cancelled by "+v.Actor, v.Reason), ""
+			case release.Running:
+				run.CancelledBy, run.Reason = v.Actor, because("stopping: cancelled by "+v.Actor, v.Reason)
+			default:
+				return fmt.Errorf("%w: run %d is %s already", release.ErrConflict, id, run.State)
+			}
+			return nil
+		}})
+	if err == nil && rec.State == release.Running {
+		r.mu.Lock()
+		if d := r.driving[id]; d != nil {
+			d.once.Do(func() { close(d.cancel) })
+		}
+		r.mu.Unlock()
+	}
+	return r.ended(rec, err)
+}
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
+
+// retry queues a new run for the release of one that ended without success.
+func (r *Reconciler) retry(ctx context.Context, id int64, entry audit.Entry) (release.Run, error) {
+	run, err := r.Store.Run(ctx, id)
+	if err != nil {
+		return run, err
+	}
+	env, ok := r.Config.Config.Environment(run.Target.Env)
+	if !ok {
+		return run, fmt.Errorf("%w: environment %q is no longer configured", release.ErrRefused, run.Target.Env)
+	}
+	status, err := r.Store.Target(ctx, run.Target)
+	if err != nil {
+		return run, err
+	}
+	return r.Store.Requeue(ctx, id, entry, status.TargetInfo, env.Approvals)
+}
+
+// settle ends an unknown run as a person says.
+func (r *Reconciler) settle(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
+	end, why := release.Failed, ""
+	switch v.As {
+	case release.Accept:
+		end, why = release.Succeeded, "resolved by "+v.Actor+": the change is there"
+	case release.Abandon:
+		why = "resolved by " + v.Actor + ": the change is not there"
+	case release.Replan:
+		why = "resolved by " + v.Actor + ": planned again by a new run"
+	default:
+		return release.Run{}, fmt.Errorf("%w resolution %q: write replan, accept or abandon", release.ErrInvalid, v.As)
+	}
+	rec, err := r.Store.Update(ctx, id, store.Update{
+		Entry: audit.Entry{Actor: v.Actor, Action: "run.resolved", Reason: v.Reason, Details: map[string]any{"as": string(v.As)}},
+		Change: func(run *store.Record) error {
+			if err := must(run, release.Unknown, "resolved"); err != nil {
+				return err
+			}
+			run.State, run.Reason, run.PlanKey, run.Applying = end, because(why, v.Reason), "", false
+			return nil
+		}})
+	if err != nil || v.As != release.Replan {
+		return r.ended(rec, err)
+	}
+	r.removeWork(rec.ID, rec.Attempt)
+	return r.retry(ctx, id, audit.Entry{Actor: v.Actor, Action: "run.retried", Reason: "replan of an unknown run"})
+}
