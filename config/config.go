@@ -1,0 +1,205 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+// maxFile is the most bytes that a configuration file may have.
+const maxFile = 1 << 20
+
+// Config is a configuration file, decoded and checked. Every path in it is
+// absolute; relative ones were read from the file's folder.
+type Config struct {
+	File         string // as given to Load or Parse
+	Server       Server
+	Repositories []Repository // at least one, in file order
+	Engine       Engine
+	Backend      Backend
+	Stack        Stack
+	GlobalRegion string   // Region that global resources are deployed from; empty: there are no global targets
+	Teams        []string // at least one
+	Environments []Environment
+	Credentials  Credentials
+	Gates        []GateConfig // all of them, also those that are not enabled
+	Policy       Policy
+	Runner       Runner
+
+	lookupEnv func(string) (string, bool)
+}
+
+// Server says where the service listens and keeps its data.
+type Server struct {
+	Listen        string        // host:port
+	DataDir       string        // absolute
+	Database      Secret        // "sqlite", or a postgres:// URL, which may hold a password
+	Token         Secret        // bearer token; empty only on a loopback address
+	MaxRuns       int           // runs side by side, at least 1
+	ShutdownGrace time.Duration // how long a stopping service waits for its runs
+}
+
+// Repository is one git repository whose tags are watched.
+type Repository struct {
+	Name            string
+	URL             string // holds no password
+	Branch          string
+	Poll            time.Duration
+	Webhook         Webhook
+	FirstContact    string // "adopt" or "deploy"
+	LightweightTags string // "refuse" or "allow"
+	SSHKey          string // absolute path, or empty
+	KnownHosts      string // absolute path, or empty
+	Username        string
+	Password        Secret
+	CAFile          string // absolute path, or empty
+}
+
+// Webhook is how the forge proves that a push message is its own.
+type Webhook struct {
+	Secret Secret // empty: no webhook is accepted
+}
+
+// Engine is the program that plans and applies.
+type Engine struct {
+	Kind      string // "tofu" or "terraform"
+	Path      string // absolute, or a bare name to look up on PATH; empty: the kind's own name
+	Version   string // constraint, such as "1.12.6" or ">= 1.10, < 2.0"; empty: any
+	PluginDir string // filesystem mirror of providers, absolute; empty: the registry
+	Env       map[string]Secret
+	Timeout   time.Duration // of the plan half and of the apply half; 0 for none
+}
+
+// Backend is where states live: one Terraform backend type and its arguments.
+// Without a backend block it is the embedded one, of type "local".
+type Backend struct {
+	Type string
+	// Values are the arguments as templates; Deployment.Backend has them evaluated.
+	Values map[string]Template
+	// Embedded is true where Waymark chooses the path of each local state.
+	Embedded bool
+}
+
+// Stack maps a target onto the repository's code. Resolve evaluates it.
+type Stack struct {
+	Path      Template // of a string
+	VarFiles  Template // of a list of strings
+	Variables Template // of an object
+	Module    Template // of a string
+	Account   Template // of a string of 12 digits
+}
+
+// Environment is what the tags of one environment may do.
+type Environment struct {
+	Name         string
+	Regions      []string
+	PromotesFrom string // environment in which a version must have succeeded before; empty: none
+	Approvals    int    // people who must approve a plan
+	Downgrade    string // "refuse" or "allow"
+	Queue        string // "all" or "supersede"
+	Accounts     []string
+}
+
+// Credentials are the roles of a run, as templates of role ARNs.
+type Credentials struct {
+	RunRole   Template
+	PlanRole  Template
+	ApplyRole Template
+}
+
+// GateConfig is one outside scanner.
+type GateConfig struct {
+	Name      string           // "tflint" or "checkov"
+	Path      string           // absolute, or a bare name to look up on PATH; empty: Name
+	FailOn    release.Severity // findings this severe or more fail the run
+	Enabled   bool
+	Config    string   // absolute path of the operator's rules, or empty
+	Check     []string // checkov: run these checks alone
+	SkipCheck []string // checkov: leave these checks out
+}
+
+// Policy is the static judgement of the code. Empty lists allow everything.
+type Policy struct {
+	AllowedProviders []string
+	AllowedModules   []string
+}
+
+// Runner says what the processes of a run may touch.
+type Runner struct {
+	Writable []string // absolute folders beyond the working copy
+	Readable []string // absolute folders beyond the system's own
+	Sandbox  string   // "auto", "require" or "off"
+	Keep     bool     // keep working copies of ended runs
+}
+
+// Repository returns the repository of that name, or false.
+func (c *Config) Repository(name string) (Repository, bool) {
+	for _, r := range c.Repositories {
+		if r.Name == name {
+			return r, true
+		}
+	}
+	return Repository{}, false
+}
+
+// Environment returns the environment of that name, or false.
+func (c *Config) Environment(name string) (Environment, bool) {
+	for _, e := range c.Environments {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return Environment{}, false
+}
+
+// Load reads and checks the configuration file at path. lookupEnv answers the
+// function env(), as os.LookupEnv does. What is wrong with the file comes back
+// as Problems, a file that cannot be read as another error; both wrap
+// release.ErrInvalid.
+func Load(path string, lookupEnv func(string) (string, bool)) (*Config, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is no configuration file %q: name one with --config", release.ErrInvalid, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading the configuration: %w", release.ErrInvalid, err)
+	}
+	return Parse(path, src, lookupEnv)
+}
+
+// Parse checks the text of a configuration file. filename is shown in problems,
+// and relative paths in src are read from its folder. lookupEnv answers the
+// function env(); nil stands for an empty environment. Every mistake in src
+// comes back at once, as Problems in the order of the file.
+func Parse(filename string, src []byte, lookupEnv func(string) (string, bool)) (*Config, error) {
+	dir, err := filepath.Abs(filepath.Dir(filename))
+	if err != nil {
+		return nil, fmt.Errorf("%w: finding the folder of %q: %w", release.ErrInvalid, filename, err)
+	}
+	if lookupEnv == nil {
+		lookupEnv = func(string) (string, bool) { return "", false }
+	}
+	body, problems := parseBody(filename, src)
+	if problems != nil {
+		return nil, problems
+	}
+	cfg := &Config{File: filename, lookupEnv: lookupEnv}
+	d := newDecoder(filename, dir, lookupEnv)
+	d.root(body, cfg)
+	d.check(cfg)
+	if problems := d.sorted(); len(problems) > 0 {
+		return nil, problems
+	}
+	return cfg, nil
+}
