@@ -210,7 +210,7 @@ func TestCheckovCommand(t *testing.T) {
 
 func TestCheckovUnreadFiles(t *testing.T) {
 	cfg := checkov(t, "clean.json")
-	cfg.Tree = tree(t, map[string]string{"main.tf": "", "evil.tofu": "", "a/b.tf.json": "{}", ".hidden/x.tf": "", "node_modules/m/y.tf": "", ".terraform/z.tf": ""})
+	cfg.Tree = tree(t, map[string]string{"main.tf": "", "evil.tofu": "", "a/b.tf.json": "{}", ownOverride: "{}", "m/" + ownOverride: "{}", ".hidden/x.tf": "", "node_modules/m/y.tf": "", ".terraform/z.tf": ""})
 	got, err := Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestCheckovUnreadFiles(t *testing.T) {
 	for _, f := range find(got.Findings, "waymark_unread_file") {
 		files = append(files, f.File)
 	}
-	if want := []string{".hidden/x.tf", "a/b.tf.json", "evil.tofu", "node_modules/m/y.tf"}; !slices.Equal(files, want) {
+	if want := []string{".hidden/x.tf", "a/b.tf.json", "evil.tofu", "m/" + ownOverride, "node_modules/m/y.tf"}; !slices.Equal(files, want) {
 		t.Errorf("unread files %q, want %q", files, want)
 	}
 }

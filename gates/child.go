@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -23,6 +24,11 @@ const (
 	maxLogLines = 1000            // lines of standard error that are passed on
 	tailLines   = 5               // lines of standard error that an error repeats
 	pipeGrace   = 5 * time.Second // for pipes that a stray grandchild holds open
+
+	// maxSocketDir is the longest TMPDIR, in bytes, in which tflint's rules can
+	// open their socket: 108 less the end mark and "/plugin" with ten digits. A
+	// longer one is handed down as an open folder.
+	maxSocketDir = 108 - 1 - 17
 )
 
 var versionPattern = regexp.MustCompile(`^\d{1,6}\.\d{1,6}\.\d{1,6}$`)
@@ -48,7 +54,16 @@ func (o output) tail() string {
 func (cfg Config) start(ctx context.Context, args ...string) (output, error) {
 	cmd := exec.CommandContext(ctx, cfg.Spec.Path, args...)
 	cmd.Dir = cfg.Scratch
-	cmd.Env = append([]string{"PATH=" + cfg.Path, "HOME=" + cfg.Scratch, "TMPDIR=" + cfg.Scratch,
+	tmp := cfg.Scratch
+	if len(tmp) > maxSocketDir {
+		dir, err := os.Open(tmp)
+		if err != nil {
+			return output{}, fmt.Errorf("opening the scratch folder: %w", err)
+		}
+		defer dir.Close()
+		cmd.ExtraFiles, tmp = []*os.File{dir}, "/proc/self/fd/3" // the first extra file, in every descendant
+	}
+	cmd.Env = append([]string{"PATH=" + cfg.Path, "HOME=" + cfg.Scratch, "TMPDIR=" + tmp,
 		"LANG=C.UTF-8"}, scanners()[cfg.Spec.Name].env(cfg.Scratch)...)
 	stdout := &limited{left: maxOutput}
 	stderr := &lines{log: cfg.Log}

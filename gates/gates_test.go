@@ -78,12 +78,6 @@ func TestFolders(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "comma"},
-		{"long scratch", func(c *Config) {
-			c.Scratch = filepath.Join(c.Scratch, strings.Repeat("x", maxSocketDir))
-			if err := os.Mkdir(c.Scratch, 0o700); err != nil {
-				t.Fatal(err)
-			}
-		}, "shorter data_dir"},
 		{"unknown gate", func(c *Config) { c.Spec.Name = "tfsec" }, "no gate is called \"tfsec\"; there are checkov, tflint"},
 		{"unknown setting", func(c *Config) { c.Spec.Config["rules"] = "x" }, "no setting \"rules\"; known are config"},
 	} {

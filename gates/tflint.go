@@ -45,10 +45,6 @@ func tflintEnv(scratch string) []string {
 		"TF_DATA_DIR=" + filepath.Join(scratch, "none")}
 }
 
-// maxSocketDir is the longest TMPDIR, in bytes, in which the bundled rules can
-// open their socket: 108 less the end mark and "/plugin" with ten digits.
-const maxSocketDir = 108 - 1 - 17
-
 // runTFLint judges the root module with the target's var files, then each local
 // module that it reaches, one process for each: rules such as unused
 // declarations look at the module that a process is started for and at no other.
@@ -59,10 +55,6 @@ const maxSocketDir = 108 - 1 - 17
 // load plug-ins (with plugin_dir, as HOME is empty). Otherwise the repository's
 // file, beside the root module or at the top, may tune the bundled rules.
 func runTFLint(ctx context.Context, cfg Config) (release.GateResult, error) {
-	if len(cfg.Scratch) > maxSocketDir {
-		return release.GateResult{}, fmt.Errorf("%w: the path of the scratch folder has %d bytes, and its sockets allow %d; choose a shorter data_dir: %s",
-			release.ErrInvalid, len(cfg.Scratch), maxSocketDir, cfg.Scratch)
-	}
 	root, err := os.OpenRoot(cfg.Tree)
 	if err != nil {
 		return release.GateResult{}, fmt.Errorf("reading the tree: %w", err)

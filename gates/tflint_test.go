@@ -122,6 +122,18 @@ func TestTFLintLeavesTreeAlone(t *testing.T) {
 	}
 }
 
+// TestTFLintLongScratch holds that the length of a socket's path is no limit.
+func TestTFLintLongScratch(t *testing.T) {
+	cfg := realTFLint(t, map[string]string{"main.tf": cleanRoot + "locals { dead = 1 }\n"})
+	cfg.Scratch = filepath.Join(cfg.Scratch, strings.Repeat("x", 100), strings.Repeat("y", 100))
+	if err := os.MkdirAll(cfg.Scratch, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, cfg); got.Summary != "1 warning" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestTFLintErrors(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string

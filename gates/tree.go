@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +15,10 @@ import (
 // checkovConfigs are the names that Checkov obeys where it finds them; run as
 // this package runs it, it does not look into the repository for them.
 func checkovConfigs() []string { return []string{".checkov.yaml", ".checkov.yml"} }
+
+// ownOverride is what Waymark itself writes beside the root module while a gate
+// may be running: a backend and nothing else.
+const ownOverride = "waymark_backend_override.tf.json"
 
 // checkovUnread lists what the engine would read and Checkov does not, and a
 // configuration of the repository that is not obeyed. The warnings are there
@@ -39,6 +45,7 @@ func checkovUnread(cfg Config) ([]release.Finding, error) {
 			return nil
 		case slices.Contains(checkovConfigs(), p):
 			out = append(out, ignoredConfig(p, "a repository cannot configure the gate that judges it; use the gate's settings"))
+		case p == path.Join(filepath.ToSlash(cfg.StackPath), ownOverride):
 		case hasSuffix(p, unread), strings.HasSuffix(p, ".tf") && passedOver(p):
 			out = append(out, unreadFile(p, "checkov"))
 		}
