@@ -33,7 +33,7 @@ func (d *differ) walk(path string, before, after side, depth int) {
 		a, aObject := after.value.(map[string]any)
 		if (bObject || !before.there) && (aObject || !after.there) && len(a)+len(b) > 0 {
 			for _, name := range keys(b, a, after.unknown) {
-				d.walk(child(path, name), before.child(name), after.child(name), depth+1)
+				d.walk(d.child(path, name), before.child(name), after.child(name), depth+1)
 			}
 			return
 		}
@@ -41,7 +41,7 @@ func (d *differ) walk(path string, before, after side, depth int) {
 		al, aList := after.value.([]any)
 		if (bList || !before.there) && (aList || !after.there) && len(al)+len(bl) > 0 {
 			for i := range max(len(bl), len(al), length(after.unknown)) {
-				d.walk(child(path, i), before.at(i), after.at(i), depth+1)
+				d.walk(d.child(path, i), before.at(i), after.at(i), depth+1)
 			}
 			return
 		}
@@ -57,16 +57,17 @@ func (d *differ) add(path string, before, after side) {
 		return
 	}
 	d.changes = append(d.changes, release.AttributeChange{
-		Path:   cut(neutral(d.redact(path)), maxValue),
+		Path:   cut(neutral(path), maxValue),
 		Before: d.text(before),
 		After:  d.text(after),
 	})
 }
 
 // child is the path of a part: a.b for names, a["b c"] for other keys, a[0].
-func child(path string, step any) string {
+func (m *masker) child(path string, step any) string {
 	switch step := step.(type) {
 	case string:
+		step = m.redact(step)
 		if !identifier(step) {
 			return path + "[" + strconv.Quote(step) + "]"
 		}

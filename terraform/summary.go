@@ -108,7 +108,7 @@ func (m *masker) resource(rc *tfjson.ResourceChange) (out release.ResourceChange
 		Type:     rc.Type,
 		Provider: rc.ProviderName,
 		Action:   action(rc.Change),
-		Reason:   m.redact(reason(rc)),
+		Reason:   m.reason(rc),
 	}
 	if rc.DeposedKey != "" {
 		out.Address += " (deposed " + rc.DeposedKey + ")"
@@ -133,14 +133,14 @@ func (m *masker) output(name string, c *tfjson.Change) release.OutputChange {
 }
 
 // reason says why a resource is replaced or removed, in words.
-func reason(rc *tfjson.ResourceChange) string {
+func (m *masker) reason(rc *tfjson.ResourceChange) string {
 	if rc.ActionReason == tfjson.ActionReasonReplaceBecauseCannotUpdate && len(rc.Change.ReplacePaths) > 0 {
 		var paths []string
 		for _, p := range rc.Change.ReplacePaths {
 			steps, _ := p.([]any)
 			path := ""
 			for _, step := range steps {
-				path = child(path, step)
+				path = m.child(path, step)
 			}
 			if path != "" && len(paths) < 5 {
 				paths = append(paths, path)
