@@ -164,7 +164,7 @@ func (c *Client) Logs(ctx context.Context, id string, follow bool, w io.Writer) 
 	defer resp.Body.Close()
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return gaveUp(ctx)
 		}
 		return fmt.Errorf("the log of run %s broke off: %w", id, err)
 	}
@@ -234,7 +234,7 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 // failed tells a caller that gave up from a service that is not there.
 func (c *Client) failed(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return context.Cause(ctx)
+		return gaveUp(ctx)
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -244,6 +244,14 @@ func (c *Client) failed(ctx context.Context, err error) error {
 		err = ue.Err // the address is named once, without its query
 	}
 	return &UnreachableError{URL: c.base.String(), Err: err}
+}
+
+// gaveUp is the context's error together with why it ended.
+func gaveUp(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
 }
 
 // readProblem makes a *Problem of any answer, also of one that a proxy wrote.

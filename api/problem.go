@@ -26,7 +26,7 @@ type Problem struct {
 	Detail    string         `json:"detail" doc:"What is wrong and what to do next, for people"`
 	Code      string         `json:"code" enum:"invalid,unauthorized,refused,not_found,conflict,unavailable,internal" doc:"What is wrong, for programs"`
 	RequestID string         `json:"request_id,omitempty" doc:"Names the request in the service's log"`
-	Errors    []InvalidField `json:"errors,omitempty" doc:"The parts of the request that are wrong"`
+	Errors    []InvalidField `json:"errors,omitempty" nullable:"false" doc:"The parts of the request that are wrong"`
 }
 
 // InvalidField is one part of a request that is wrong.

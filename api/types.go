@@ -56,14 +56,14 @@ type Run struct {
 	Commit            string            `json:"commit"`
 	Target            TargetRef         `json:"target"`
 	State             string            `json:"state" enum:"queued,running,awaiting_approval,succeeded,failed,denied,rejected,cancelled,superseded,unknown"`
-	Stages            []Stage           `json:"stages" doc:"In the order in which they are shown"`
+	Stages            []Stage           `json:"stages" nullable:"false" doc:"In the order in which they are shown"`
 	Changes           Changes           `json:"changes" doc:"What the plan does, in resources"`
 	Findings          FindingCount      `json:"findings" doc:"Findings that are not suppressed"`
 	Reason            string            `json:"reason" doc:"Why it waits or how it ended, for people"`
 	Attempt           int               `json:"attempt" doc:"How often it was started from its beginning"`
 	PlanDigest        string            `json:"plan_digest,omitempty" doc:"SHA-256 of the plan that was checked" example:"sha256:9f86d0…"`
 	ApprovalsRequired int               `json:"approvals_required"`
-	Approvals         []Approval        `json:"approvals"`
+	Approvals         []Approval        `json:"approvals" nullable:"false"`
 	Outputs           map[string]string `json:"outputs,omitempty" doc:"Outputs of the applied code, sensitive ones masked"`
 	CreatedBy         string            `json:"created_by" doc:"Who asked for it"`
 	CreatedAt         time.Time         `json:"created_at"`
@@ -77,7 +77,12 @@ const (
 	StateRunning          = "running"
 	StateAwaitingApproval = "awaiting_approval"
 	StateSucceeded        = "succeeded"
-	StateUnknown          = "unknown"
+	StateFailed           = "failed"
+	StateDenied           = "denied"     // a gate or a policy said no
+	StateRejected         = "rejected"   // a person said no
+	StateCancelled        = "cancelled"  // a person stopped it
+	StateSuperseded       = "superseded" // a later run of the target overtook it
+	StateUnknown          = "unknown"    // an apply whose end was not seen
 )
 
 // Ended reports whether the run is over. An unknown run is over, and waits for
@@ -134,9 +139,9 @@ type Finding struct {
 type Plan struct {
 	Digest    string           `json:"digest"`
 	Changes   Changes          `json:"changes"`
-	Resources []ResourceChange `json:"resources"`
-	Outputs   []OutputChange   `json:"outputs"`
-	Drift     []ResourceChange `json:"drift" doc:"What changed outside of Waymark"`
+	Resources []ResourceChange `json:"resources" nullable:"false"`
+	Outputs   []OutputChange   `json:"outputs" nullable:"false"`
+	Drift     []ResourceChange `json:"drift" nullable:"false" doc:"What changed outside of Waymark"`
 	Truncated bool             `json:"truncated" doc:"Whether the summary was cut for its size"`
 }
 
@@ -146,7 +151,7 @@ type ResourceChange struct {
 	Type       string            `json:"type"`
 	Provider   string            `json:"provider,omitempty"`
 	Action     string            `json:"action" doc:"create, update, delete, replace, read, forget or import"`
-	Attributes []AttributeChange `json:"attributes"`
+	Attributes []AttributeChange `json:"attributes" nullable:"false"`
 	Reason     string            `json:"reason,omitempty" doc:"Why it is replaced"`
 }
 
@@ -205,44 +210,45 @@ type AuditHead struct {
 
 // TargetList is the answer to GET targets.
 type TargetList struct {
-	Targets []Target `json:"targets"`
+	Targets []Target `json:"targets" nullable:"false"`
 }
 
 // RunList is one page of runs, newest first.
 type RunList struct {
-	Runs []Run  `json:"runs"`
+	Runs []Run  `json:"runs" nullable:"false"`
 	Next string `json:"next" doc:"Cursor of the next page; empty on the last one"`
 }
 
 // ReleaseList is one page of releases, newest first.
 type ReleaseList struct {
-	Releases []Release `json:"releases"`
+	Releases []Release `json:"releases" nullable:"false"`
 	Next     string    `json:"next" doc:"Cursor of the next page; empty on the last one"`
 }
 
 // FindingList holds the findings of a run, most severe first.
 type FindingList struct {
-	Findings []Finding `json:"findings"`
+	Findings []Finding `json:"findings" nullable:"false"`
 }
 
 // AuditPage holds entries in order.
 type AuditPage struct {
-	Entries []AuditEntry `json:"entries"`
+	Entries []AuditEntry `json:"entries" nullable:"false"`
 	Next    int64        `json:"next" doc:"Pass it as after to read on"`
 	Head    AuditHead    `json:"head" doc:"The log as a whole, as of this answer"`
 }
 
 // Decision is the body of approve, reject, cancel, retry and resolve.
 type Decision struct {
-	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why; reject needs one"`
-	As     string `json:"as,omitempty" enum:"replan,accept,abandon" doc:"How an unknown run is resolved; for resolve alone"`
+	_      struct{} `additionalProperties:"false"` // a misspelt member is an error
+	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why; reject needs one"`
+	As     string   `json:"as,omitempty" enum:"replan,accept,abandon" doc:"How an unknown run is resolved; for resolve alone"`
 }
 
 // Health is the answer to /healthz and /readyz.
 type Health struct {
 	OK      bool    `json:"ok"`
 	Version string  `json:"version,omitempty"`
-	Checks  []Check `json:"checks,omitempty"`
+	Checks  []Check `json:"checks,omitempty" nullable:"false"`
 }
 
 // Check is one part that the service needs. Detail is shown to callers that are

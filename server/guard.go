@@ -95,6 +95,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 					send(sw, newProblem(r.Context(), http.StatusInternalServerError, "internal error"))
 				}
 			}
+			if sw.status == 0 {
+				sw.status = http.StatusOK // nothing was written, which is sent as 200
+			}
 			s.metrics.requests.WithLabelValues(route(r), strconv.Itoa(sw.status)).Inc()
 			s.log.DebugContext(r.Context(), "request", "request_id", id, "method", r.Method, "route", route(r),
 				"status", sw.status, "took", s.now().Sub(began))

@@ -43,9 +43,11 @@ func (s *Server) streamLog(ctx context.Context, id int64, follow bool, w http.Re
 	out := &logWriter{w: w, rc: http.NewResponseController(w)}
 	_ = out.rc.SetReadDeadline(time.Time{}) // a follower has nothing more to send
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
 	if err := out.flush(); err != nil { // the header goes out before the first line comes
 		return
 	}
+	defer pushDeadline(out.rc) // for what ends the answer
 	if err := s.cfg.Logs(ctx, id, follow, out); err != nil {
 		if ctx.Err() == nil && out.err == nil {
 			s.log.ErrorContext(ctx, "log broke off", "request_id", requestID(ctx), "run", id, "error", err)
@@ -79,5 +81,7 @@ func (l *logWriter) Write(p []byte) (int, error) {
 
 func (l *logWriter) flush() error {
 	pushDeadline(l.rc)
-	return l.rc.Flush()
+	err := l.rc.Flush()
+	_ = l.rc.SetWriteDeadline(time.Time{}) // the next line may be long in coming
+	return err
 }

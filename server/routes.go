@@ -22,6 +22,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil // no $schema members in answers
 	cfg.RejectUnknownQueryParameters = true
+	cfg.AllowAdditionalPropertiesByDefault = true // answers may grow; Decision says otherwise for itself
 	cfg.Transformers = []huma.Transformer{ownProblems}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "The service's token, where one is configured."}}

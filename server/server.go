@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ const (
 	headerWithin = 5 * time.Second  // for a client to send its header
 	readWithin   = 15 * time.Second // for a client to send a whole request
 	writeWithin  = 30 * time.Second // for a client to take an answer, or one piece of a log
+	readyWithin  = 5 * time.Second  // for all checks of /readyz
 	maxFollowers = 128              // logs streamed at the same time
 )
 
@@ -174,11 +176,11 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 
 // ready says whether the service can do its work: 200, or 503 with what is missing.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), headerWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 	defer cancel()
 	h := api.Health{OK: true, Version: s.cfg.Version}
 	if s.cfg.Ready != nil {
-		h.Checks = s.cfg.Ready(ctx)
+		h.Checks = slices.Clone(s.cfg.Ready(ctx))
 	} else {
 		h.Checks = []Check{s.storeCheck(ctx)}
 	}

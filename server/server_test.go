@@ -259,6 +259,9 @@ func TestOpenAPIAndDocs(t *testing.T) {
 			t.Errorf("the document refers to %q, which it lacks", name)
 		}
 	}
+	if strings.Contains(body, `"null"`) {
+		t.Error("the document allows null for a list, which is never sent")
+	}
 	if resp, again := w.do("GET", "/openapi.json", ""); resp.StatusCode != 200 || again != body {
 		t.Error("the document is not the same twice")
 	}

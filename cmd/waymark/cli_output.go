@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ const (
 	exitRefused     = 4
 	exitConflict    = 5
 	exitUnreachable = 6
+	exitInterrupted = 130 // as shells say of a command that was stopped
 )
 
 // exitError carries the exit code of an error up to main.
@@ -60,6 +63,9 @@ func withExitCode(err error) error {
 
 // exitCodeOf is the one table from errors to exit codes.
 func exitCodeOf(err error) int {
+	if errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
 	var unreachable *api.UnreachableError
 	if errors.As(err, &unreachable) {
 		return exitUnreachable
@@ -141,17 +147,11 @@ func wantsColour(w io.Writer, env func(string) string) bool {
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return usageErrorf("%s takes %s, not %d arguments: see %s --help", cmd.CommandPath(), wordsOr(names, "no arguments"), len(args), cmd.CommandPath())
+			return usageErrorf("%s takes %s, and was given %d: see %s --help", cmd.CommandPath(),
+				cmp.Or(strings.Join(names, " "), "no arguments"), len(args), cmd.CommandPath())
 		}
 		return nil
 	}
-}
-
-func wordsOr(words []string, none string) string {
-	if len(words) == 0 {
-		return none
-	}
-	return strings.Join(words, " ")
 }
 
 // outputFlag is the value of -o: "table" or "json".
@@ -193,7 +193,7 @@ func printJSON(w io.Writer, v any, indent string) error {
 	}
 	var out strings.Builder
 	for _, r := range b.String() {
-		if r != '\n' && unsafeRune(r) && r <= 0xffff {
+		if r != '\n' && unsafeRune(r) {
 			fmt.Fprintf(&out, `\u%04x`, r)
 			continue
 		}

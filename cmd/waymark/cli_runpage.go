@@ -168,9 +168,9 @@ func nextSteps(r api.Run) []string {
 		return []string{"waymark runs resolve " + id + " --replan   plan again and apply what is left",
 			"waymark runs resolve " + id + " --accept   the change is there",
 			"waymark runs resolve " + id + " --abandon  the change is not there"}
-	case "failed", "cancelled":
+	case api.StateFailed, api.StateCancelled:
 		return []string{"waymark runs logs " + id, "waymark runs retry " + id}
-	case "denied":
+	case api.StateDenied:
 		return []string{"fix the findings, and push a tag with a new version"}
 	default:
 		return nil

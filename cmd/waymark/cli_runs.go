@@ -180,7 +180,7 @@ func (g *globals) waitRun(ctx context.Context, c *api.Client, id string) (api.Ru
 		}
 		select {
 		case <-ctx.Done():
-			return run, context.Cause(ctx)
+			return run, ctx.Err()
 		case <-tick.C:
 		}
 	}

@@ -337,3 +337,22 @@ func TestAgesAndDurations(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitThatIsInterruptedIsNoFailedRun(t *testing.T) {
+	w := newCLIWorld(t, nil)
+	id := w.add("dev_us-east-1/research@1.0", release.Queued)
+	ctx, stop := context.WithCancel(t.Context())
+	g := &globals{server: w.url, stdout: io.Discard, stderr: writerFunc(func() { stop() }), env: func(string) string { return "" }}
+	cmd := newRunsCommand(g)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs([]string{"wait", id})
+	var ee *exitError
+	if err := cmd.ExecuteContext(ctx); !errors.As(err, &ee) || ee.code != exitInterrupted {
+		t.Errorf("got %v", err)
+	}
+}
+
+// writerFunc is called when something is written.
+type writerFunc func()
+
+func (f writerFunc) Write(p []byte) (int, error) { f(); return len(p), nil }
