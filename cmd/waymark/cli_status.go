@@ -40,7 +40,7 @@ func newStatusCommand(g *globals) *cobra.Command {
 				return printJSON(g.stdout, list, "  ")
 			}
 			renderBoard(g.stdout, list.Targets, time.Now(), g.colour)
-			renderNextSteps(g.stderr, list.Targets)
+			renderWaiting(g.stderr, list.Targets)
 			return nil
 		})
 	}
@@ -87,11 +87,11 @@ func renderBoard(w io.Writer, targets []api.Target, now time.Time, colour bool) 
 	board.write(w, colour)
 }
 
-// renderNextSteps says what to type where a target waits for a person.
-func renderNextSteps(w io.Writer, targets []api.Target) {
+// renderWaiting says what to look at where a target waits for a person.
+func renderWaiting(w io.Writer, targets []api.Target) {
 	for _, t := range targets {
 		if r := t.LatestRun; r != nil && (r.State == api.StateAwaitingApproval || r.State == api.StateUnknown) {
-			fmt.Fprintf(w, "%s waits for a person: %s\n", clean(t.String()), nextSteps(*r)[0])
+			fmt.Fprintf(w, "%s waits for a person: waymark runs show %s\n", clean(t.String()), clean(r.ID))
 		}
 	}
 }

@@ -213,7 +213,7 @@ func TestStatus(t *testing.T) {
 	if stdout != want {
 		t.Errorf("got\n%swant\n%s", stdout, want)
 	}
-	if !strings.Contains(stderr, "waymark runs approve "+id) {
+	if !strings.Contains(stderr, "waymark runs show "+id) {
 		t.Errorf("stderr %q", stderr)
 	}
 	stdout, _, _ = w.run("status", "-o", "json")
