@@ -12,7 +12,8 @@ type ApplyResult struct {
 	// one destroyed.
 	Changes release.Changes
 	// Outputs of the root module: strings as they are, other values as compact
-	// JSON, sensitive ones as "(sensitive)". Empty where the apply failed.
+	// JSON, cut at 8 KiB, sensitive ones as "(sensitive)". Empty where the apply
+	// failed.
 	Outputs map[string]string
 	// Failed are the resources that were not brought to their planned state.
 	Failed []ResourceFailure

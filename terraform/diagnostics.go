@@ -83,8 +83,6 @@ var localExec = regexp.MustCompile(`(?s)^Error running command '.*?': ([^'\n]*?)
 
 // hints are what to do about summaries that do not say it themselves.
 var hints = []struct{ summary, hint string }{
-	{"Provider dependency changes detected", "run init in the root module and commit .terraform.lock.hcl"},
-	{"Inconsistent dependency lock file", "run init in the root module and commit .terraform.lock.hcl"},
 	{"Saved plan is stale", "the state changed after the plan was made: run it again"},
 	{"Missing backend configuration", "the code has no backend block and its state would be lost"},
 }

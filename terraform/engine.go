@@ -22,6 +22,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -62,9 +63,9 @@ type Config struct {
 	PluginDir   string // a filesystem mirror of providers and the only source of them; empty: the registries
 	PluginCache string // one cache for many runs, created where it is missing; empty: none
 
-	// ScratchDir is an existing folder of the caller for the engine's settings
-	// and the variables' values. The engine must be able to read it; it need
-	// not be able to write to it.
+	// ScratchDir is an existing folder of the caller for the engine's settings,
+	// written by New, and the variables' values, written by Plan and removed at
+	// its end. The engine must be able to read it.
 	ScratchDir string
 
 	// Log takes one line of output without its newline, free of control
@@ -84,7 +85,8 @@ type Config struct {
 //
 // A method whose context ends interrupts the engine once (SIGINT), waits until
 // it has saved the state and freed the lock, and returns an *Error that wraps
-// the context's error. An engine that ends well all the same has succeeded.
+// the context's error, and the *exec.ExitError too where it had to be killed.
+// An engine that ends well all the same has succeeded.
 type Engine struct {
 	cfg     Config
 	env     []string // without the plug-in cache
@@ -107,7 +109,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Log = func(string) {}
 	}
 	e := &Engine{cfg: cfg, cliFile: filepath.Join(cfg.ScratchDir, "engine.tfrc")}
-	if err := os.WriteFile(e.cliFile, []byte(cliConfig(cfg.PluginDir)), 0o600); err != nil {
+	if err := writeFresh(e.cliFile, []byte(cliConfig(cfg.PluginDir))); err != nil {
 		return nil, fmt.Errorf("writing the engine's settings: %w", err)
 	}
 	e.env = environment(cfg.Env, e.cliFile)
@@ -263,6 +265,21 @@ func (e *Engine) runJSON(ctx context.Context, name string, args []string, v any)
 		return &Error{Command: name, Err: fmt.Errorf("reading the engine's answer: %w", readErr)}
 	}
 	return nil
+}
+
+// writeFresh writes a file that was not there before, for its owner alone. What
+// an earlier engine may have put in its place, such as a link to another file,
+// is removed and not followed.
+func writeFresh(path string, doc []byte) error {
+	if err := os.RemoveAll(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(doc)
+	return errors.Join(err, f.Close())
 }
 
 // checkFile refuses a path that the engine could take for an option or resolve

@@ -145,9 +145,8 @@ func TestTheWholeWayWithOneProcessPerStep(t *testing.T) {
 		real := tool(t, kind)
 		var count string
 		b := newBench(t, kind, map[string]string{
-			"main.tf":                wholeWay,
-			"base.tfvars":            `region = "from the file"`,
-			".terraform/environment": "other",
+			"main.tf":     wholeWay,
+			"base.tfvars": `region = "from the file"`,
 		}, func(cfg *terraform.Config) {
 			dir := t.TempDir()
 			count = filepath.Join(dir, "count")
@@ -156,6 +155,9 @@ func TestTheWholeWayWithOneProcessPerStep(t *testing.T) {
 		})
 		ctx := t.Context()
 		must(t, b.Init(ctx, nil))
+		// What runs at plan time could choose another workspace for the apply.
+		must(t, os.MkdirAll(filepath.Join(b.cfg.Dir, ".terraform"), 0o700))
+		must(t, os.WriteFile(filepath.Join(b.cfg.Dir, ".terraform", "environment"), []byte("other"), 0o600))
 		must(t, b.Plan(ctx, terraform.PlanOptions{Out: b.plan, VarFiles: []string{"base.tfvars"}, Variables: map[string]any{
 			"password": secret, "region": "eu-central-1", "odd": "${x} %{ if } \"\n$(id)", "undeclared": 1,
 		}}))
@@ -378,6 +380,21 @@ func TestALeftOverProcessDoesNotHoldUpTheEnd(t *testing.T) {
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
+func TestAnEngineThatDoesNotStopIsKilledAndThatIsSaid(t *testing.T) {
+	b := newBench(t, terraform.Tofu, map[string]string{"x": ""}, func(cfg *terraform.Config) {
+		cfg.Path = filepath.Join(t.TempDir(), "engine")
+		cfg.StopTimeout = 10 * time.Millisecond
+		must(t, os.WriteFile(cfg.Path, []byte("#!/bin/sh\ntrap '' INT\necho '{\"@message\":\"deaf\"}'\nexec sleep 600\n"), 0o700))
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	b.see = func(string) { cancel() }
+	_, err := b.Apply(ctx, b.plan)
+	var exit *exec.ExitError
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &exit) {
+		t.Errorf("got %v, want the cancellation and the kill", err)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind string) {
 		b := newBench(t, kind, map[string]string{"main.tf": ""}, nil)
@@ -432,6 +449,25 @@ func TestOutputThatIsNoMessageIsLoggedAndBounded(t *testing.T) {
 	contains(t, text, "(a message of more than 16 MiB was left out)", "xxx…\n", "could not be read")
 	if len(text) > 20<<10 {
 		t.Errorf("the log has %d bytes", len(text))
+	}
+}
+
+// What an engine ran may have left links where the next one's settings go.
+func TestSettingsAreNotWrittenThroughALink(t *testing.T) {
+	mine := filepath.Join(t.TempDir(), "mine")
+	must(t, os.WriteFile(mine, []byte("untouched"), 0o600))
+	cfg := terraform.Config{Path: "/bin/true", Kind: "tofu", Dir: t.TempDir(), ScratchDir: t.TempDir()}
+	for _, name := range []string{"engine.tfrc", "variables.tfvars.json"} {
+		must(t, os.Symlink(mine, filepath.Join(cfg.ScratchDir, name)))
+	}
+	e, err := terraform.New(cfg)
+	must(t, err)
+	must(t, e.Plan(t.Context(), terraform.PlanOptions{Out: "/plan", Variables: map[string]any{"password": secret}}))
+	if text, err := os.ReadFile(mine); err != nil || string(text) != "untouched" {
+		t.Errorf("the linked file holds %q, %v", text, err)
+	}
+	if left, err := os.ReadDir(cfg.ScratchDir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

@@ -2,10 +2,12 @@ package terraform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/waymark-cd/waymark/release"
@@ -21,22 +23,21 @@ const lockFile = ".terraform.lock.hcl"
 // it, is removed first: that folder could name another workspace, other
 // modules than the code does, or providers of the repository's own.
 //
-// A lock file in the root module is binding: init runs with -lockfile=readonly,
-// so a provider that it does not list, or a checksum that is not in it, is an
-// error, whatever the platform it was made on. Without a lock file the newest
-// versions that the code allows are taken, and the log says so.
+// A lock file in the root module holds for every provider that it lists: the
+// version, and a checksum that must fit this platform. Init runs with
+// -lockfile=readonly; where the list as such does not fit (one commit serves
+// many states, and a provider that the code dropped is still needed where its
+// resources are to be destroyed) a second init takes what is missing in the
+// newest version that the code allows, as it does for everything without a
+// lock file. The log says so in both cases.
 //
 // A plug-in cache is used, and with Terraform locked for the time of the init,
 // only where the code names a provider or a module from elsewhere; other code
 // waits for nobody.
 func (e *Engine) Init(ctx context.Context, args []string) error {
-	full := []string{"init", "-input=false", "-no-color"}
 	locked, err := e.hasLockFile()
 	if err != nil {
 		return err
-	}
-	if locked {
-		full = append(full, "-lockfile=readonly")
 	}
 	backend := false
 	for _, a := range args {
@@ -60,7 +61,24 @@ func (e *Engine) Init(ctx context.Context, args []string) error {
 		defer unlock()
 		env = cacheEnv
 	}
-	return e.runInit(ctx, append(full, args...), env, backend)
+	full := append([]string{"init", "-input=false", "-no-color"}, args...)
+	if locked {
+		err := e.runInit(ctx, append(full, "-lockfile=readonly"), env, backend)
+		if !lockFileMisfits(err) {
+			return err
+		}
+		e.log(lockFile + " does not list exactly the providers that code and state need: the newest versions that the code allows are used for the rest.")
+	}
+	return e.runInit(ctx, full, env, backend)
+}
+
+// lockFileMisfits reports whether an init failed for its lock file's list of
+// providers alone. A checksum that does not fit is another error.
+func lockFileMisfits(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && slices.ContainsFunc(failure.Diagnostics, func(d Diagnostic) bool {
+		return d.Summary == "Provider dependency changes detected"
+	})
 }
 
 // runInit runs init, which knows no -json in every version that is supported.

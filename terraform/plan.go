@@ -32,6 +32,7 @@ func (e *Engine) Plan(ctx context.Context, opts PlanOptions) error {
 	if err != nil {
 		return err
 	}
+	defer os.Remove(e.variablesFile())
 	s := newStream(e.log)
 	return e.run(ctx, "plan", args, nil, s.read, func() []Diagnostic { return s.diags })
 }
@@ -76,9 +77,12 @@ func (e *Engine) writeVariables(values map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w variables: %w", release.ErrInvalid, err)
 	}
-	file := filepath.Join(e.cfg.ScratchDir, "variables.tfvars.json")
-	if err := os.WriteFile(file, doc, 0o600); err != nil {
+	if err := writeFresh(e.variablesFile(), doc); err != nil {
 		return "", fmt.Errorf("writing the variables: %w", err)
 	}
-	return file, nil
+	return e.variablesFile(), nil
+}
+
+func (e *Engine) variablesFile() string {
+	return filepath.Join(e.cfg.ScratchDir, "variables.tfvars.json")
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -68,6 +69,9 @@ func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
 	failure.add(parsePlain(string(stderr))...)
 	if ctx.Err() != nil {
 		failure.Err = stopped(ctx)
+		if killed(cmd.ProcessState) { // the caller must know that nothing was saved
+			failure.Err = fmt.Errorf("%w (%w)", failure.Err, err)
+		}
 	} else if len(failure.Diagnostics) == 0 {
 		failure.Err = withLastLine(err, stderr)
 	}
@@ -136,6 +140,16 @@ func (r *pipeReader) Read(p []byte) (int, error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// killed reports whether a signal ended the process other than the interrupt,
+// which ends an engine only before it has begun.
+func killed(p *os.ProcessState) bool {
+	if p == nil {
+		return false
+	}
+	status, ok := p.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() != syscall.SIGINT
 }
 
 // stopped is the error of a run whose context ended: the context's error and,

@@ -152,7 +152,7 @@ func (s *stream) takeOutputs(m message) {
 		if o == nil || !o.Sensitive && o.Value == nil {
 			continue
 		}
-		s.outputs[name] = o.text()
+		s.outputs[name] = cut(o.text(), maxLine)
 		lines = append(lines, "  "+name+" = "+s.outputs[name])
 	}
 	if len(s.outputs) == 0 {
