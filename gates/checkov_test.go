@@ -101,6 +101,15 @@ func TestCheckovOutputThatIsNotWhole(t *testing.T) {
 	}
 }
 
+func TestCheckovOddExit(t *testing.T) {
+	const clean = `{"check_type":"terraform","summary":{"passed":1,"failed":0,"skipped":0,"parsing_errors":0,"checkov_version":"3.3.13"}}`
+	for _, exit := range []int{1, 2, 120} {
+		if _, err := Run(t.Context(), posing(t, "checkov", part{Stdout: clean, Exit: exit})); err == nil {
+			t.Errorf("a clean report with exit %d counts", exit)
+		}
+	}
+}
+
 func TestCheckovFindings(t *testing.T) {
 	result, err := Run(t.Context(), checkov(t, "infra.json"))
 	if err != nil {

@@ -48,41 +48,49 @@ func (o output) tail() string {
 	return "; it said: " + strings.Join(o.stderr, " | ")
 }
 
-// start runs the gate's executable with args in the scratch folder and waits.
-// Only the ends that a gate may have are no error: any exit code counts, a
-// signal, an overflow, an end of ctx does not.
-func (cfg Config) start(ctx context.Context, args ...string) (output, error) {
+// command builds the process: an environment made of nothing, the scratch folder
+// to work in, a process group of its own unless the caller makes it a session.
+// The function that comes with it closes what it holds open for the child.
+func (cfg Config) command(ctx context.Context, args []string) (*exec.Cmd, func() error, error) {
 	cmd := exec.CommandContext(ctx, cfg.Spec.Path, args...)
 	cmd.Dir = cfg.Scratch
-	tmp := cfg.Scratch
+	tmp, closeDir := cfg.Scratch, func() error { return nil }
 	if len(tmp) > maxSocketDir {
 		dir, err := os.Open(tmp)
 		if err != nil {
-			return output{}, fmt.Errorf("opening the scratch folder: %w", err)
+			return nil, nil, fmt.Errorf("opening the scratch folder: %w", err)
 		}
-		defer dir.Close()
+		closeDir = dir.Close
 		cmd.ExtraFiles, tmp = []*os.File{dir}, "/proc/self/fd/3" // the first extra file, in every descendant
 	}
 	cmd.Env = append([]string{"PATH=" + cfg.Path, "HOME=" + cfg.Scratch, "TMPDIR=" + tmp,
 		"LANG=C.UTF-8"}, scanners()[cfg.Spec.Name].env(cfg.Scratch)...)
-	stdout := &limited{left: maxOutput}
-	stderr := &lines{log: cfg.Log}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = pipeGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if cfg.Prepare != nil {
 		cfg.Prepare(cmd)
 	}
-	// A process group of its own, unless the caller made it a session of its own.
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = !cmd.SysProcAttr.Setsid
+	return cmd, closeDir, nil
+}
+
+// start runs the gate's executable with args in the scratch folder and waits.
+// Any exit code is an answer; a signal, an overflow and an end of ctx are errors.
+func (cfg Config) start(ctx context.Context, args ...string) (output, error) {
+	cmd, closeDir, err := cfg.command(ctx, args)
+	if err != nil {
+		return output{}, err
+	}
+	defer closeDir()
+	stdout, stderr := &limited{left: maxOutput}, &lines{log: cfg.Log}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
 
-	err := cmd.Start()
-	if err != nil {
+	if err = cmd.Start(); err != nil {
 		return output{}, fmt.Errorf("%w: starting %s: %w", release.ErrUnavailable, cfg.Spec.Path, err)
 	}
 	err = cmd.Wait()

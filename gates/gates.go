@@ -38,7 +38,8 @@ type Config struct {
 	// Log gets what the gate prints to standard error, line by line, cleaned and
 	// limited. Calls do not overlap but come from another goroutine. Optional.
 	Log func(line string)
-	// Prepare may change each command before it starts, such as its namespaces.
+	// Prepare may change each command before it starts, such as its namespaces;
+	// files for the child it must append to ExtraFiles, not set.
 	// Every process goes through it, the one that asks for a version too. Optional.
 	Prepare func(*exec.Cmd)
 }

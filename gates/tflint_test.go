@@ -171,6 +171,26 @@ func TestTFLintRefusesLinkOutOfTree(t *testing.T) {
 	}
 }
 
+// TestTFLintOtherSources holds that only a module's source is read as one.
+func TestTFLintOtherSources(t *testing.T) {
+	cfg := posing(t, "tflint", part{Version: "TFLint version 0.64.0", Stdout: `{"issues":[],"errors":[]}`})
+	cfg.Tree = tree(t, map[string]string{"main.tf": `module "m" {
+  source = "./m" # with a comment
+  x      = { source = "../../in/a/map" }
+}
+module "n" { source = "registry/n/x" }
+resource "aws_s3_object" "o" {
+  source = "../../${var.file}"
+}
+`, "m/main.tf": ""})
+	var dirs []string
+	cfg.Prepare = func(cmd *exec.Cmd) { dirs = append(dirs, strings.TrimPrefix(cmd.Args[1], "--chdir="+cfg.Tree)) }
+	run(t, cfg)
+	if want := []string{"--version", "", "/m"}; !slices.Equal(dirs, want) {
+		t.Errorf("judged %q, want %q", dirs, want)
+	}
+}
+
 func TestTFLintVarFiles(t *testing.T) {
 	code := cleanRoot + `variable "on" {
   type    = bool
@@ -268,11 +288,12 @@ func TestTFLintRepositoryAsksForMore(t *testing.T) {
 	deep := "rule \"a\" {\n x = " + strings.Repeat("[", maxTFLintConfig-100) // must not exhaust the stack
 	wide := "rule \"a\" {\n x = " + strings.Repeat("1?", maxTFLintConfig/2-100)
 	unary := "rule \"a\" {\n x = " + strings.Repeat("!", maxTFLintConfig-100)
-	for _, text := range []string{"rule {", deep, wide, unary, strings.Repeat("#", maxTFLintConfig+1)} {
+	for text, want := range map[string]string{"rule {": "Unclosed", deep: "brackets within each other", wide: "", unary: "",
+		strings.Repeat("#", maxTFLintConfig+1): "larger than"} {
 		cfg := posing(t, "tflint", part{})
 		cfg.Tree = tree(t, map[string]string{"main.tf": cleanRoot, ".tflint.hcl": text})
-		if _, err := Run(t.Context(), cfg); !errors.Is(err, release.ErrInvalid) || !strings.Contains(err.Error(), ".tflint.hcl") {
-			t.Errorf("%.20s: got %v, want an invalid file", text, err)
+		if _, err := Run(t.Context(), cfg); !errors.Is(err, release.ErrInvalid) || !strings.Contains(err.Error(), ".tflint.hcl") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20s: got %v, want an invalid file: %s", text, err, want)
 		}
 	}
 }
