@@ -57,11 +57,7 @@ func (c *Config) Nearest(tagName string) string {
 	if i := strings.LastIndexByte(head, '/'); i >= 0 {
 		cellName, teamName = head[:i], head[i+1:]
 	}
-	team := nearest(teamName, c.Teams)
-	if len(c.Teams) == 1 {
-		team = c.Teams[0]
-	}
-	target := nearest(cellName, c.cellNames())
+	team, target := nearest(teamName, c.Teams), c.nearestCell(cellName)
 	if team == "" || target == "" {
 		return ""
 	}
@@ -71,6 +67,17 @@ func (c *Config) Nearest(tagName string) string {
 		return ""
 	}
 	return name
+}
+
+// nearestCell returns the configured <env>_<scope> that is most like s. Where s
+// says which environment is meant, it never names another.
+func (c *Config) nearestCell(s string) string {
+	env, scope, ok := strings.Cut(s, "_")
+	if !ok || strings.Contains(scope, "_") {
+		return nearest(s, c.cellNames(c.environmentNames()))
+	}
+	env = nearest(env, c.environmentNames())
+	return nearest(env+"_"+scope, c.cellNames([]string{env}))
 }
 
 // versionTail is something like a version at the end of a name.
@@ -98,10 +105,13 @@ func splitVersion(name string) (head, version string) {
 	return head, "1.0"
 }
 
-// cellNames lists every <env>_<scope> that is configured.
-func (c *Config) cellNames() []string {
+// cellNames lists every <env>_<scope> of the named environments.
+func (c *Config) cellNames(environments []string) []string {
 	var out []string
 	for _, e := range c.Environments {
+		if !slices.Contains(environments, e.Name) {
+			continue
+		}
 		for _, region := range e.Regions {
 			out = append(out, e.Name+"_"+region)
 		}

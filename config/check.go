@@ -199,16 +199,15 @@ func transport(s string) string {
 }
 
 // checkURL judges a repository's URL. It must not repeat one that may hold a
-// password.
+// password, or a token in the user's place.
 func checkURL(s string) (summary, detail string) {
-	if strings.Contains(s, "://") {
-		if u, err := url.Parse(s); err == nil && u.User != nil {
-			if _, has := u.User.Password(); has {
-				return "holds a password", `write username = "..." and password = env("GIT_PASSWORD")`
-			}
+	way := transport(s)
+	if u, err := url.Parse(s); err == nil && way != "" && u.User != nil {
+		if _, has := u.User.Password(); has || way != "ssh" {
+			return "holds a user name or password", `write username = "..." and password = env("GIT_PASSWORD")`
 		}
 	}
-	if transport(s) == "" {
+	if way == "" {
 		return "is no repository", "write https://host/path, ssh://user@host/path, user@host:path or a folder"
 	}
 	return "", ""

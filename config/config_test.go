@@ -156,9 +156,3 @@ func TestLoadReportsAMissingFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestExampleOfTheReferenceIsValid(t *testing.T) {
-	if _, err := config.Load("example.hcl", environ(map[string]string{"WAYMARK_WEBHOOK_SECRET": "x"})); err != nil {
-		t.Error(err)
-	}
-}

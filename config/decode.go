@@ -120,10 +120,10 @@ func (d *decoder) label(b *hclsyntax.Block, spec *block) (string, bool) {
 	case spec.label == "" && len(b.Labels) == 0:
 		return "", true
 	case spec.label == "":
-		d.report(b.LabelRanges[0], fmt.Sprintf("a %s block takes no name", spec.name), "write "+spec.name+" { ... }")
+		d.report(b.LabelRanges[0], spec.name+" takes no name", "write "+spec.name+" { ... }")
 		return "", false
 	case len(b.Labels) != 1:
-		d.report(b.DefRange(), fmt.Sprintf("a %s block takes one %s", spec.name, spec.label),
+		d.report(b.DefRange(), fmt.Sprintf("%s takes one %s", spec.name, spec.label),
 			fmt.Sprintf("write %s %q { ... }", spec.name, spec.label))
 		return strings.Join(b.Labels, " "), false
 	}

@@ -76,7 +76,7 @@ func envFunction(lookupEnv func(string) (string, bool)) function.Function {
 			if len(args) == 2 {
 				return args[1], nil
 			}
-			return cty.NilVal, callProblemf("the environment variable %s is not set: set it, or write env(%q, \"a default\")", name, name)
+			return cty.NilVal, callProblemf("the environment variable %s is unset or empty: set it, or write env(%q, \"a default\")", name, name)
 		},
 	})
 }

@@ -31,6 +31,20 @@ func TestReferenceIsUpToDate(t *testing.T) {
 	}
 }
 
+// Every file that the reference shows works.
+func TestFilesOfTheReferenceAreValid(t *testing.T) {
+	shown := strings.Split(Reference(), "```hcl\n")[1:]
+	if len(shown) != 2 {
+		t.Errorf("the reference shows %d files, not 2", len(shown))
+	}
+	for _, s := range shown {
+		src, _, _ := strings.Cut(s, "```")
+		if _, err := Parse("waymark.hcl", []byte(src), func(string) (string, bool) { return "postgres://h/d", true }); err != nil {
+			t.Errorf("%v in\n%s", err, src)
+		}
+	}
+}
+
 // Every name is documented in full, and its example and default decode.
 func TestSchemaIsComplete(t *testing.T) {
 	root := schema()

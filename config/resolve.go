@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type ResolveInput struct {
 	Repository string // name of the repository block
 	Tag        tagparse.Tag
 	Commit     string // id, as hexadecimal digits
-	Files      Files  // the repository at that commit
+	Files      Files  // the repository at that commit; nil: not at hand
 }
 
 // Deployment is what the configuration says of one tag at its commit.
@@ -55,10 +56,14 @@ type BackendLocation struct {
 // error wraps release.ErrRefused where a rule says no (an unknown target, an
 // account that is not allowed, a path that leaves its folder, a file that the
 // commit lacks), and release.ErrInvalid where something cannot be read or
-// evaluated; any other error is that of in.Files, and worth another try.
+// evaluated; any other error is that of in.Files, and worth another try. Where
+// in.Files is nil and a file is needed, it wraps release.ErrUnavailable.
 func (c *Config) Resolve(in ResolveInput) (*Deployment, error) {
 	if err := c.Admit(in.Repository, in.Tag); err != nil {
 		return nil, err
+	}
+	if in.Files == nil {
+		in.Files = noFiles{}
 	}
 	target := release.Target{Env: in.Tag.Env, Scope: in.Tag.Scope, Team: in.Tag.Team}
 	env, _ := c.Environment(target.Env)
@@ -246,7 +251,7 @@ func (r *resolver) varFiles(t Template) []string {
 // locate reads from a backend's arguments where state and lock live.
 func locate(spec release.BackendSpec) BackendLocation {
 	v := spec.Values
-	out := BackendLocation{Kind: spec.Type, Bucket: v["bucket"], Key: firstOf(v["key"], v["prefix"], v["path"])}
+	out := BackendLocation{Kind: spec.Type, Bucket: v["bucket"], Key: cmp.Or(v["key"], v["prefix"], v["path"])}
 	switch spec.Type {
 	case "local":
 		out.Lock = filepath.Join(filepath.Dir(v["path"]), ".terraform.tfstate.lock.info")
@@ -265,14 +270,4 @@ func locate(spec release.BackendSpec) BackendLocation {
 		out.Key, out.Lock = v["address"], v["lock_address"]
 	}
 	return out
-}
-
-// firstOf returns the first string that is not empty.
-func firstOf(all ...string) string {
-	for _, s := range all {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

@@ -137,41 +137,66 @@ func (d *decoder) checkStates(cfg *Config, states []state) {
 			told[i] = told[i] && s.known[i]
 		}
 	}
-	like := map[string][]state{}
+	// Two places that are not the same text may still be one where a wildcard of
+	// one meets a digit of the other: only among those that are alike with every
+	// digit blurred, and only where their wildcards stand elsewhere.
+	like := map[string]map[string]map[string]state{} // by blurred text, by mask, by text
 	for _, s := range states {
-		var key strings.Builder
-		for i, part := range s.parts {
-			if told[i] {
-				key.WriteString(strings.Map(blur, part) + "\x00")
+		text := s.text(told)
+		alike := like[strings.Map(blur, text)]
+		if alike == nil {
+			alike = map[string]map[string]state{}
+			like[strings.Map(blur, text)] = alike
+		}
+		mask := strings.Map(wildcards, text)
+		if other, same := alike[mask][text]; same {
+			d.shared(cfg, other, s)
+			return
+		}
+		for otherMask, others := range alike {
+			for otherText, other := range others {
+				if otherMask != mask && couldBe(text, otherText) {
+					d.shared(cfg, other, s)
+					return
+				}
 			}
 		}
-		for _, other := range like[key.String()] {
-			if s.couldBe(other, told) {
-				d.shared(cfg, other, s)
-				return
-			}
+		if alike[mask] == nil {
+			alike[mask] = map[string]state{}
 		}
-		like[key.String()] = append(like[key.String()], s)
+		alike[mask][text] = s
 	}
 }
 
-// couldBe reports whether two states may be one.
-func (s state) couldBe(other state, told []bool) bool {
-	for i, tells := range told {
-		if !tells {
-			continue
+// text joins the parts that tell states apart.
+func (s state) text(told []bool) string {
+	var b strings.Builder
+	for i, part := range s.parts {
+		if told[i] {
+			b.WriteString(part + "\x00")
 		}
-		a, b := []rune(s.parts[i]), []rune(other.parts[i])
-		if len(a) != len(b) {
+	}
+	return b.String()
+}
+
+// couldBe reports whether two texts, alike when blurred, may be one: every
+// character is the same, or one of the two is a wildcard.
+func couldBe(a, b string) bool {
+	left, right := []rune(a), []rune(b)
+	for i := range left {
+		if left[i] != right[i] && left[i] != anyDigit && right[i] != anyDigit {
 			return false
-		}
-		for j := range a {
-			if a[j] != b[j] && !(a[j] == anyDigit && blur(b[j]) == anyDigit) && !(b[j] == anyDigit && blur(a[j]) == anyDigit) {
-				return false
-			}
 		}
 	}
 	return true
+}
+
+// wildcards keeps the wildcards of a text and nothing else.
+func wildcards(r rune) rune {
+	if r == anyDigit {
+		return r
+	}
+	return '.'
 }
 
 // blur makes every digit a wildcard.

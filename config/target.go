@@ -122,7 +122,8 @@ func (c *Config) judgeKnown(t Template, value cty.Value, at cell) Problems {
 		err = c.judgeText(t.name, value.AsString())
 	}
 	if err != nil {
-		return Problems{problemAt(t.expr.Range(), fmt.Sprintf("%s of %s: %v", t.name, at.Target, err), "")}
+		said := strings.TrimPrefix(strings.TrimPrefix(err.Error(), release.ErrRefused.Error()+": "), release.ErrInvalid.Error()+": ")
+		return Problems{problemAt(t.expr.Range(), fmt.Sprintf("%s of %s: %s", t.name, at.Target, said), "")}
 	}
 	return nil
 }

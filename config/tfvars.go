@@ -24,6 +24,14 @@ type Files interface {
 	ReadFile(path string) ([]byte, error)
 }
 
+// noFiles stands for a repository that is not at hand.
+type noFiles struct{}
+
+// ReadFile returns an error that wraps release.ErrUnavailable.
+func (noFiles) ReadFile(path string) ([]byte, error) {
+	return nil, fmt.Errorf("%w: %s is in the repository, which is not at hand", release.ErrUnavailable, path)
+}
+
 // insidePath cleans a path of the repository. One that leaves it, is absolute
 // or holds a control character or a backslash gives an error that wraps
 // release.ErrRefused.
