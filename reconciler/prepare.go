@@ -108,7 +108,7 @@ func (r *Reconciler) gates(ctx context.Context, d *config.Deployment, tree strin
 	var specs []release.GateSpec
 	keys := map[string]string{}
 	for _, g := range d.Gates {
-		c, err := r.Gate(ctx, g, tree, d.Stack.Path)
+		c, err := r.Gate(ctx, g, tree, d.Stack)
 		if err != nil {
 			return nil, nil, fmt.Errorf("gate %s: %w", g.Name, err)
 		}

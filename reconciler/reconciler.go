@@ -105,7 +105,7 @@ type Config struct {
 	Runners Runners
 	Engine  release.EngineSpec
 	// Gate makes a configured gate ready for a tree.
-	Gate       func(ctx context.Context, gate config.GateConfig, treeDigest, stackPath string) (GateCheck, error)
+	Gate       func(ctx context.Context, gate config.GateConfig, treeDigest string, stack release.StackSpec) (GateCheck, error)
 	InstanceID string // of this installation, the same after a restart
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer

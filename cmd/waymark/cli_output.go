@@ -296,3 +296,13 @@ func took(now, from, to time.Time) string {
 		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 	}
 }
+
+// multiline makes a text of several lines harmless for a terminal.
+func multiline(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, line := range lines {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		lines[i] = indent + clean(line)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// newConfigCommand builds `waymark config`.
+func newConfigCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Look at configuration files", Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration file: every problem with file and line, exit code 0 or 2",
+		Args:  exactArgs("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := loadConfig(args[0])
+			if err != nil {
+				return err
+			}
+			targets := 0
+			for _, e := range cfg.Environments {
+				scopes := len(e.Regions)
+				if cfg.GlobalRegion != "" {
+					scopes++
+				}
+				targets += scopes * len(cfg.Teams)
+			}
+			_, err = fmt.Fprintf(g.stdout, "%s is good: %d repositories, %d environments, %d teams, %d targets\n",
+				args[0], len(cfg.Repositories), len(cfg.Environments), len(cfg.Teams), targets)
+			return err
+		},
+	})
+	return cmd
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/release"
+)
+
+// newServeCommand builds `waymark serve`.
+func newServeCommand(g *globals) *cobra.Command {
+	var file, format string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service: watch the repositories, deploy what their tags say, answer the API",
+		Args:  exactArgs(),
+	}
+	cmd.Flags().StringVar(&file, "config", "waymark.hcl", "the configuration file")
+	cmd.Flags().StringVar(&format, "log-format", "text", "how log lines are written to standard error: text or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		log, err := newLogger(g.stderr, format)
+		if err != nil {
+			return err
+		}
+		cfg, err := loadConfig(file)
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), cfg, log, nil)
+	}
+	return cmd
+}
+
+func newLogger(w io.Writer, format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	}
+	return nil, usageErrorf("--log-format %q: write text or json", format)
+}
+
+// loadConfig reads the configuration; what is wrong with it ends with exit code 2.
+func loadConfig(file string) (*config.Config, error) {
+	cfg, err := config.Load(file, os.LookupEnv)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// serve runs one installation until ctx is cancelled: it stops taking up work,
+// gives what is at work its grace, and leaves runners to the next start. Once it
+// listens it calls started, where given, with its address.
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, started func(addr string)) (err error) {
+	s, err := newService(ctx, cfg, log)
+	if err != nil {
+		return withExitCode(err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	listener, err := net.Listen("tcp", cfg.Server.Listen)
+	if err != nil {
+		return usageErrorf("listening on %s: %w; set server { listen } to a free address", cfg.Server.Listen, err)
+	}
+	log.Info("waymark is up", "version", versionText(), "address", "http://"+listener.Addr().String(), "data_dir", cfg.Server.DataDir)
+	if started != nil {
+		started(listener.Addr().String())
+	}
+	// The API answers until the reconciler has stopped, so that what goes on
+	// during the grace period can be seen.
+	g, inner := errgroup.WithContext(context.WithoutCancel(ctx))
+	web := s.server.HTTPServer()
+	web.BaseContext = func(net.Listener) context.Context { return inner }
+	g.Go(func() error {
+		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("%w: serving: %w", release.ErrUnavailable, err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		work, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(inner, cancel)()
+		err := s.reconciler.Run(work)
+		log.Info("waymark is stopping; runners go on and the next start takes them up")
+		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer done()
+		if web.Shutdown(stop) != nil {
+			_ = web.Close()
+		}
+		return err
+	})
+	return withExitCode(g.Wait())
+}

@@ -1,0 +1,89 @@
+// Command waymark watches git tags and turns each into one checked, planned,
+// approved and applied Terraform change. It is the service, its command line
+// and its runner in one binary. This package parses, wires and prints; what
+// Waymark does lives in the packages that it imports.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build: -ldflags "-X main.version=…".
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal finds the default handling again, and ends the process.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is the whole program: arguments in, output and exit code out.
+func run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) int {
+	g := &globals{stdout: stdout, stderr: stderr, env: env, colour: wantsColour(stdout, env)}
+	root := newRootCommand(g)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(stderr, "waymark: %s\n", multiline(text))
+	}
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
+	return exitUsage // an unknown command or flag: cobra's own errors carry no code
+}
+
+func newRootCommand(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "waymark",
+		Short: "Deploy what git tags say: one checked, planned, approved and applied change each",
+		Long: `Waymark watches git tags such as dev_us-east-1/research/1.0 and turns each into
+one checked, planned, approved and applied Terraform change in one isolated state.
+
+Start with:  waymark demo
+Then:        waymark serve --config waymark.hcl`,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(g.stdout)
+	root.SetErr(g.stderr)
+	g.addFlags(root.PersistentFlags())
+	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
+		newStatusCommand(g), newRunsCommand(g), newAuditCommand(g), newVersionCommand(g), newRunnerCommand(g))
+	return root
+}
+
+func newVersionCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(g.stdout, "waymark", versionText())
+			return err
+		},
+	}
+}
+
+// versionText is the version that the build set, or the module's own.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

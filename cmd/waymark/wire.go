@@ -1,0 +1,384 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	goversion "github.com/hashicorp/go-version"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/gates"
+	"github.com/waymark-cd/waymark/gitrepo"
+	"github.com/waymark-cd/waymark/reconciler"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/runner"
+	"github.com/waymark-cd/waymark/server"
+	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/terraform"
+)
+
+// service is one wired installation.
+type service struct {
+	cfg        *config.Config
+	store      *store.Store
+	reconciler *reconciler.Reconciler
+	server     *server.Server
+	close      []func() error
+}
+
+// newService opens everything that a configuration names. It starts nothing;
+// Close undoes it.
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *service, err error) {
+	s = &service{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if roles := cfg.Credentials; !roles.RunRole.IsZero() || !roles.PlanRole.IsZero() || !roles.ApplyRole.IsZero() {
+		return s, fmt.Errorf("%w: credentials: this version cannot assume roles yet, and a run without the role that you asked for would use the wrong identity; take the block out, and give the engine what it needs by engine { env = { … } }", release.ErrInvalid)
+	}
+	unlock, err := lockDataDir(cfg.Server.DataDir)
+	if err != nil {
+		return s, err
+	}
+	s.close = append(s.close, unlock)
+	id, err := instanceID(cfg.Server.DataDir)
+	if err != nil {
+		return s, err
+	}
+	engine, err := findEngine(ctx, cfg)
+	if err != nil {
+		return s, err
+	}
+	gate, err := newGateKeeper(cfg)
+	if err != nil {
+		return s, err
+	}
+	if s.store, err = store.Open(ctx, store.Config{URL: databaseURL(cfg), Logger: log}); err != nil {
+		return s, err
+	}
+	s.close = append(s.close, s.store.Close)
+	remotes, err := s.openRemotes(log)
+	if err != nil {
+		return s, err
+	}
+	launcher, err := runner.NewLauncher(runner.LauncherConfig{Logger: log})
+	if err != nil {
+		return s, err
+	}
+	s.close = append(s.close, func() error { launcher.Close(); return nil })
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.reconciler, err = reconciler.New(reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes,
+		Runners: runners{launcher}, Engine: engine, Gate: gate.check, InstanceID: id, Logger: log, Metrics: registry})
+	if err != nil {
+		return s, err
+	}
+	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide, Hint: s.reconciler.Hint,
+		Logs: s.reconciler.Logs, Ready: s.ready, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
+		Version: versionText(), Logger: log, Registry: registry})
+	return s, err
+}
+
+// Close frees everything, the last opened first.
+func (s *service) Close() error {
+	var errs []error
+	for i := len(s.close) - 1; i >= 0; i-- {
+		errs = append(errs, s.close[i]())
+	}
+	s.close = nil
+	return errors.Join(errs...)
+}
+
+func (s *service) ready(ctx context.Context) []server.Check {
+	var out []server.Check
+	for _, c := range s.reconciler.Ready(ctx) {
+		out = append(out, server.Check{Name: c.Name, OK: c.OK, Detail: c.Detail})
+	}
+	return out
+}
+
+func (s *service) openRemotes(log *slog.Logger) (map[string]reconciler.Remote, error) {
+	remotes := map[string]reconciler.Remote{}
+	for _, r := range s.cfg.Repositories {
+		repo, err := gitrepo.Open(gitrepo.Config{Name: r.Name, URL: r.URL, Branch: r.Branch,
+			CacheDir:   filepath.Join(s.cfg.Server.DataDir, "repositories", r.Name),
+			SSHKeyFile: r.SSHKey, KnownHostsFile: r.KnownHosts, Username: r.Username, Password: r.Password.Reveal(),
+			CAFile: r.CAFile, Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		s.close = append(s.close, repo.Close)
+		remotes[r.Name] = remote{repo}
+	}
+	return remotes, nil
+}
+
+func webhookSecrets(cfg *config.Config) map[string]string {
+	out := map[string]string{}
+	for _, r := range cfg.Repositories {
+		if r.Webhook.Secret.IsSet() {
+			out[r.Name] = r.Webhook.Secret.Reveal()
+		}
+	}
+	return out
+}
+
+// databaseURL is the store's URL: the configured one, or a file of our own.
+func databaseURL(cfg *config.Config) string {
+	if url := cfg.Server.Database.Reveal(); url != "sqlite" {
+		return url
+	}
+	return "sqlite://" + filepath.Join(cfg.Server.DataDir, "waymark.db")
+}
+
+// lockDataDir makes the data folder and takes it for this process alone.
+func lockDataDir(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the data folder: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = fmt.Errorf("%w: the data folder %s is in use by another waymark process: stop that one, or give this one its own server { data_dir }",
+			release.ErrConflict, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}
+
+// instanceID is the name of this installation towards the database: made at the
+// first start and kept.
+func instanceID(dir string) (string, error) {
+	path := filepath.Join(dir, "instance-id")
+	kept, err := os.ReadFile(path)
+	if err == nil && len(kept) > 0 {
+		return strings.TrimSpace(string(kept)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the installation's name: %w", err)
+	}
+	random := make([]byte, 8)
+	rand.Read(random)
+	host, _ := os.Hostname()
+	id := host + "-" + hex.EncodeToString(random)
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keeping the installation's name: %w", err)
+	}
+	return id, nil
+}
+
+// findEngine finds the engine's executable and holds its version against the
+// configured constraint.
+func findEngine(ctx context.Context, cfg *config.Config) (release.EngineSpec, error) {
+	e := cfg.Engine
+	spec := release.EngineSpec{Kind: e.Kind, PluginDir: e.PluginDir, PluginCache: filepath.Join(cfg.Server.DataDir, "plugin-cache")}
+	name := e.Path
+	if name == "" {
+		name = e.Kind
+	}
+	found, err := exec.LookPath(name)
+	if err == nil {
+		found, err = filepath.Abs(found)
+	}
+	if err != nil {
+		return spec, fmt.Errorf("%w: engine: %s cannot be run: %v; install it, or set engine { path }", release.ErrInvalid, name, err)
+	}
+	spec.Path = found
+	if err := os.MkdirAll(spec.PluginCache, 0o700); err != nil {
+		return spec, fmt.Errorf("making the plug-in cache: %w", err)
+	}
+	has, err := engineVersion(ctx, e.Kind, found)
+	if err != nil {
+		return spec, fmt.Errorf("%w: engine: %s does not say its version: %v", release.ErrInvalid, found, err)
+	}
+	if e.Version == "" {
+		return spec, nil
+	}
+	want, err := goversion.NewConstraint(e.Version)
+	if err != nil {
+		return spec, fmt.Errorf("%w: engine: version %q: %v", release.ErrInvalid, e.Version, err)
+	}
+	if v, err := goversion.NewVersion(has); err != nil || !want.Check(v) {
+		return spec, fmt.Errorf("%w: engine: %s is version %s, and the configuration asks for %q: install that version, or change engine { version }",
+			release.ErrInvalid, found, has, e.Version)
+	}
+	return spec, nil
+}
+
+func engineVersion(ctx context.Context, kind, path string) (string, error) {
+	dir, err := os.MkdirTemp("", "waymark-engine-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	e, err := terraform.New(terraform.Config{Path: path, Kind: kind, Dir: dir, ScratchDir: dir,
+		Env: map[string]string{"PATH": os.Getenv("PATH"), "HOME": dir, "TMPDIR": dir}, Log: func(string) {}})
+	if err != nil {
+		return "", err
+	}
+	return e.Version(ctx)
+}
+
+// gateKeeper makes configured gates ready, and remembers their versions.
+type gateKeeper struct {
+	mu       sync.Mutex
+	versions map[string]string // by path, size and time of the executable
+}
+
+// newGateKeeper finds every enabled gate, so that a missing one stops the start
+// and not a deployment.
+func newGateKeeper(cfg *config.Config) (*gateKeeper, error) {
+	for _, g := range cfg.Gates {
+		if !g.Enabled {
+			continue
+		}
+		if _, err := gates.Find(g.Name, g.Path); err != nil {
+			return nil, fmt.Errorf("%w: gate %s: %w", release.ErrInvalid, g.Name, err)
+		}
+	}
+	return &gateKeeper{versions: map[string]string{}}, nil
+}
+
+func (k *gateKeeper) check(ctx context.Context, g config.GateConfig, tree string, stack release.StackSpec) (reconciler.GateCheck, error) {
+	path, err := gates.Find(g.Name, g.Path)
+	if err != nil {
+		return reconciler.GateCheck{}, err
+	}
+	spec := release.GateSpec{Name: g.Name, Path: path, FailOn: g.FailOn, Config: g.Settings()}
+	v, err := k.version(ctx, g.Name, path)
+	if err != nil {
+		return reconciler.GateCheck{}, err
+	}
+	return reconciler.GateCheck{Spec: spec, Key: gates.Key(tree, v, spec, stack.Path)}, nil
+}
+
+// version asks a gate for its version once, and again when its file changes.
+func (k *gateKeeper) version(ctx context.Context, name, path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("gate %s: %w", name, err)
+	}
+	key := fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if v, ok := k.versions[key]; ok {
+		return v, nil
+	}
+	v, err := gates.Version(ctx, name, path)
+	if err == nil {
+		k.versions[key] = v
+	}
+	return v, err
+}
+
+// remote gives the reconciler a git repository.
+type remote struct{ repo *gitrepo.Repository }
+
+func (r remote) List(ctx context.Context) (reconciler.Listing, error) {
+	l, err := r.repo.List(ctx)
+	if err != nil {
+		return reconciler.Listing{}, err
+	}
+	tags := make([]reconciler.Ref, len(l.Tags))
+	for i, t := range l.Tags {
+		tags[i] = reconciler.Ref(t)
+	}
+	return reconciler.Listing{Tags: tags, Digest: l.Digest}, nil
+}
+
+func (r remote) Inspect(ctx context.Context, refs []reconciler.Ref) ([]reconciler.Inspection, error) {
+	asked := make([]gitrepo.Ref, len(refs))
+	for i, ref := range refs {
+		asked[i] = gitrepo.Ref(ref)
+	}
+	if err := r.repo.Fetch(ctx, asked); err != nil {
+		return nil, err
+	}
+	out := make([]reconciler.Inspection, len(refs))
+	for i, ref := range asked {
+		info, err := r.repo.Tag(ctx, ref)
+		if errors.Is(err, release.ErrRefused) {
+			out[i] = reconciler.Inspection{Commit: ref.Commit, Refusal: err}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		reachable, err := r.repo.Reachable(ctx, info.Commit)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = reconciler.Inspection{Commit: info.Commit, Tagger: info.Tagger, TaggedAt: info.TaggedAt,
+			Message: info.Message, Signature: info.Signature, Reachable: reachable}
+	}
+	return out, nil
+}
+
+func (r remote) Checkout(ctx context.Context, commit, dir string) (string, error) {
+	return r.repo.Export(ctx, commit, dir)
+}
+
+func (r remote) Files(commit string) config.Files { return r.repo.Files(commit) }
+
+// runners gives the reconciler the runner processes.
+type runners struct{ launcher *runner.Launcher }
+
+func (r runners) Start(ctx context.Context, spec release.Spec) error {
+	return r.launcher.Start(ctx, spec)
+}
+
+func (r runners) Find(dir string) (reconciler.Found, error) {
+	for {
+		status, err := runner.Find(dir)
+		if err != nil {
+			return "", err
+		}
+		switch status {
+		case runner.Running:
+			return reconciler.FoundAlive, nil
+		case runner.Done:
+			return reconciler.FoundDone, nil
+		case runner.Gone:
+			return reconciler.FoundGone, nil
+		}
+		err = runner.Claim(dir)
+		if err == nil {
+			return reconciler.FoundNever, nil
+		}
+		if !errors.Is(err, release.ErrConflict) {
+			return "", err
+		}
+		// A runner was quicker: look again.
+	}
+}
+
+func (r runners) Follow(ctx context.Context, dir string, each func(release.Event)) (release.Result, error) {
+	res, err := runner.Follow(ctx, dir, 0, func(e release.Event, _ int64) { each(e) })
+	if errors.Is(err, runner.ErrGone) {
+		err = reconciler.ErrRunnerGone
+	}
+	return res, err
+}
+
+func (r runners) Interrupt(dir string) error { return runner.Interrupt(dir) }
