@@ -178,21 +178,6 @@ func (r *Remote) DeleteTag(name string) {
 	r.Git("tag", "-d", name)
 }
 
-// BulkTags makes n annotated tags of rev in one go, named name(0) to name(n-1),
-// and packs the refs.
-func (r *Remote) BulkTags(n int, rev string, name func(i int) string) {
-	r.t.Helper()
-	commit := r.Rev(rev)
-	var in strings.Builder
-	for i := range n {
-		fmt.Fprintf(&in, "tag %s\nfrom %s\ntagger Test Tagger <tagger@example.org> %d +0000\n",
-			name(i), commit, r.clock.Unix()+int64(i))
-		data(&in, "bulk")
-	}
-	r.GitInput(in.String(), "fast-import", "--quiet")
-	r.Git("pack-refs", "--all")
-}
-
 // Rev returns the id that a revision names.
 func (r *Remote) Rev(rev string) string {
 	r.t.Helper()

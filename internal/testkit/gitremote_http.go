@@ -54,7 +54,7 @@ func (h *HTTPRemote) Start() {
 		h.t.Fatal(err)
 	}
 	h.addr = listener.Addr().String()
-	h.server, h.done = &http.Server{Handler: http.HandlerFunc(h.serve)}, make(chan struct{})
+	h.server, h.done = &http.Server{Handler: h}, make(chan struct{})
 	go func(s *http.Server, done chan struct{}) { _ = s.Serve(listener); close(done) }(h.server, h.done)
 }
 
@@ -69,7 +69,8 @@ func (h *HTTPRemote) Stop() {
 	}
 }
 
-func (h *HTTPRemote) serve(w http.ResponseWriter, req *http.Request) {
+// ServeHTTP answers as the server does, for tests that put something before it.
+func (h *HTTPRemote) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	user, password, _ := req.BasicAuth()
 	if h.user != "" && (user != h.user || password != h.password) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="git"`)

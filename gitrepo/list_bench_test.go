@@ -1,0 +1,75 @@
+package gitrepo_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/waymark-cd/waymark/gitrepo"
+	"github.com/waymark-cd/waymark/internal/testkit"
+)
+
+// BenchmarkList100k polls a remote of 100,000 annotated tags and reports the
+// time as a ratio to git ls-remote --tags of the same remote, measured in turn
+// with it, besides the heap that a poll leaves behind.
+func BenchmarkList100k(b *testing.B) {
+	remote := testkit.NewRemote(b)
+	commit := remote.Commit(map[string]string{"main.tf": "# one\n"})
+	const tags = 100_000
+	remote.BulkTags(tags, commit, func(i int) string {
+		return fmt.Sprintf("dev_us-east-1/team-%02d/1.%d", i%20, i)
+	})
+	for _, way := range []struct{ name, url string }{
+		{"http", remote.ServeHTTP("", "").URL},
+		{"file", "file://" + remote.Dir},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			cfg := gitrepo.Config{Name: "bench", URL: way.url, Branch: "main", CacheDir: filepath.Join(b.TempDir(), "c")}
+			repo, err := gitrepo.Open(cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer repo.Close()
+			poll := func() {
+				if l, err := repo.List(b.Context()); err != nil || len(l.Tags) != tags {
+					b.Fatalf("%d tags, %v", len(l.Tags), err)
+				}
+			}
+			poll()
+			before := heap()
+			var ours, theirs time.Duration
+			for b.Loop() {
+				theirs += timed(func() { lsRemote(b, way.url) })
+				ours += timed(poll)
+			}
+			b.ReportMetric(float64(ours)/float64(theirs), "ratio-to-ls-remote")
+			b.ReportMetric(float64(theirs.Milliseconds())/float64(b.N), "ls-remote-ms")
+			b.ReportMetric(float64(ours.Milliseconds())/float64(b.N), "list-ms")
+			b.ReportMetric((heap()-before)/1e6, "heap-growth-MB")
+		})
+	}
+}
+
+func timed(f func()) time.Duration {
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
+
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+func lsRemote(b *testing.B, url string) {
+	cmd := exec.Command("git", "ls-remote", "--tags", url)
+	cmd.Env = testkit.GitEnv()
+	if err := cmd.Run(); err != nil { // its output goes to /dev/null
+		b.Fatal(err)
+	}
+}
