@@ -1,0 +1,100 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/terraform"
+)
+
+// runApply is the apply phase: exactly the saved plan, or nothing.
+func (p *phase) runApply(ctx context.Context) error {
+	e, err := p.newEngine()
+	if err != nil {
+		return stopAt(ctx, release.StageApply, err)
+	}
+	// Another machine than the one that planned has the code, but no init.
+	if _, err := os.Lstat(filepath.Join(p.root(), ".terraform")); errors.Is(err, os.ErrNotExist) {
+		if err := p.initAgain(ctx, e); err != nil {
+			return err
+		}
+	}
+	return p.stage(ctx, release.StageApply, func() (string, error) {
+		plan := p.own(plainPlan)
+		if err := decryptPlan(p.spec.PlanFile, plan, p.spec.PlanIdentity); err != nil {
+			return "", err
+		}
+		digest, err := terraform.Digest(plan)
+		if err != nil {
+			return "", err
+		}
+		if digest != p.spec.PlanDigest {
+			return "", fmt.Errorf("the saved plan is not the one that was approved: it has the digest %s, approved was %s; plan again", digest, p.spec.PlanDigest)
+		}
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx) // nothing has begun
+		}
+		return p.applyPlan(ctx, e, plan)
+	})
+}
+
+// initAgain prepares the working directory as the plan phase did.
+func (p *phase) initAgain(ctx context.Context, e *engine) error {
+	return p.stage(ctx, release.StageInit, func() (string, error) {
+		if err := p.checkTree(); err != nil {
+			return "", err
+		}
+		args, err := p.prepare(p.root(), p.spec.Backend)
+		if err != nil {
+			return "", err
+		}
+		return "this machine had no init of the plan", e.step(release.StageInit, func() error { return e.Init(ctx, args) })
+	})
+}
+
+// applyPlan applies a plan file. The error wraps errUnseen where nobody can say
+// how far the engine came.
+func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, error) {
+	began, seen := false, false
+	var did terraform.ApplyResult
+	err := e.step(release.StageApply, func() (err error) {
+		began = true
+		did, err = e.Apply(ctx, plan)
+		seen = true
+		return err
+	})
+	p.mu.Lock()
+	p.applied, p.outputs = did.Changes, did.Outputs
+	p.mu.Unlock()
+	summary := changeSummary(did.Changes, "added", "changed", "destroyed")
+	switch {
+	case err == nil:
+		return summary, nil
+	case began && !seen, killedBySignal(err):
+		return "", fmt.Errorf("%w: %w", errUnseen, err)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		why := stopAt(ctx, release.StageApply, err).(*stop)
+		why.why += "; done before: " + summary
+		return "", why
+	case did.Changes.Any():
+		return "", fmt.Errorf("%s; done before: %s", firstLine(err), summary)
+	}
+	return "", err
+}
+
+// killedBySignal reports whether the engine was killed and so may not have
+// saved its state.
+func killedBySignal(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled()
+}

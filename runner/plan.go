@@ -1,0 +1,285 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	tfjson "github.com/hashicorp/terraform-json"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waymark-cd/waymark/gates"
+	"github.com/waymark-cd/waymark/policies"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/terraform"
+)
+
+// runPlan is the plan phase: config, then lint and scan beside init and plan,
+// then policy. What fails first stops the rest, for nothing here does harm and
+// people wait for the answer.
+func (p *phase) runPlan(ctx context.Context) error {
+	var initArgs []string
+	var rules *policies.Engine
+	err := p.stage(ctx, release.StageConfig, func() (summary string, err error) {
+		initArgs, rules, summary, err = p.judgeConfig(ctx)
+		return summary, err
+	})
+	if err != nil {
+		return err
+	}
+	var raw *tfjson.Plan
+	group, tracks := errgroup.WithContext(ctx)
+	lint, scan := p.splitGates()
+	group.Go(func() error { return p.gateStage(tracks, release.StageLint, lint) })
+	group.Go(func() error { return p.gateStage(tracks, release.StageScan, scan) })
+	group.Go(func() (err error) {
+		raw, err = p.initAndPlan(tracks, initArgs)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return p.stage(ctx, release.StagePolicy, func() (string, error) { return p.judgePlan(ctx, rules, raw) })
+}
+
+// judgeConfig reads the code without executing anything of it.
+func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *policies.Engine, summary string, err error) {
+	if err := p.checkTree(); err != nil {
+		return nil, nil, "", err
+	}
+	input, err := policies.ReadConfig(p.spec.WorkDir, orDot(p.spec.Stack.Path))
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if rules, err = policies.New(ctx, p.spec.Policy); err != nil {
+		return nil, nil, "", err
+	}
+	findings, err := rules.Config(ctx, input)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if err := p.found(release.StageConfig, findings, release.SeverityError); err != nil {
+		return nil, nil, "", err
+	}
+	initArgs, err = p.prepare(p.root(), p.spec.Backend)
+	return initArgs, rules, findingSummary(findings), err
+}
+
+// checkTree holds that the root module lies in the tree, and removes what an
+// engine would take over from an earlier init: a repository could bring
+// plug-ins and a backend of its own choice that way.
+func (p *phase) checkTree() error {
+	tree, err := filepath.EvalSymlinks(p.spec.WorkDir)
+	if err != nil {
+		return fmt.Errorf("%w: the working directory: %w", release.ErrInvalid, err)
+	}
+	root, err := filepath.EvalSymlinks(p.root())
+	if err != nil {
+		return fmt.Errorf("%w: the stack's path %q is not in the repository: %w", release.ErrInvalid, p.spec.Stack.Path, err)
+	}
+	if !inside(tree, root) {
+		return fmt.Errorf("%w: the stack's path %q leads out of the repository", release.ErrRefused, p.spec.Stack.Path)
+	}
+	if err := os.RemoveAll(filepath.Join(root, ".terraform")); err != nil {
+		return fmt.Errorf("removing the repository's own .terraform: %w", err)
+	}
+	return nil
+}
+
+// splitGates tells linters from scanners.
+func (p *phase) splitGates() (lint, scan []release.GateSpec) {
+	for _, g := range p.spec.Gates {
+		if g.Name == "tflint" {
+			lint = append(lint, g)
+		} else {
+			scan = append(scan, g)
+		}
+	}
+	return lint, scan
+}
+
+// gateStage runs gates side by side as one stage.
+func (p *phase) gateStage(ctx context.Context, name release.StageName, specs []release.GateSpec) error {
+	if len(specs) == 0 {
+		p.end(name, release.StageSkipped, "no gate is configured")
+		return nil
+	}
+	return p.stage(ctx, name, func() (string, error) {
+		summaries := make([]string, len(specs))
+		group, ctx := errgroup.WithContext(ctx)
+		for i, spec := range specs {
+			group.Go(func() (err error) {
+				summaries[i], err = p.gate(ctx, name, spec)
+				return err
+			})
+		}
+		err := group.Wait()
+		return strings.Join(summaries, "; "), err
+	})
+}
+
+// gate takes one gate's kept result, or runs it, and judges the findings.
+func (p *phase) gate(ctx context.Context, stage release.StageName, spec release.GateSpec) (summary string, err error) {
+	var result release.GateResult
+	kept := ""
+	if spec.Cached != nil {
+		result, kept = *spec.Cached, " (kept from an earlier run)"
+	} else {
+		if result, err = p.runGate(ctx, stage, spec); err != nil {
+			return "", err
+		}
+		p.mu.Lock()
+		p.gates = append(p.gates, result)
+		p.mu.Unlock()
+	}
+	floor := spec.FailOn
+	if floor == "" {
+		floor = release.SeverityError
+	}
+	summary = spec.Name + ": " + result.Summary
+	return summary + kept, p.found(stage, result.Findings, floor)
+}
+
+// runGate runs one gate: read-only on the tree, without network.
+func (p *phase) runGate(ctx context.Context, stage release.StageName, spec release.GateSpec) (result release.GateResult, err error) {
+	if !p.box.cutsNetwork() && p.spec.Sandbox != "off" {
+		if p.spec.Sandbox == "require" {
+			return result, fmt.Errorf("%w: gate %s: neither Landlock nor a network namespace can keep it from the network here, and the configuration requires a sandbox", release.ErrUnavailable, spec.Name)
+		}
+		p.log.log(stage, "sandbox: "+spec.Name+" cannot be kept from the network here")
+	}
+	scratch, err := os.MkdirTemp(p.tools("gates"), spec.Name+"-")
+	if err != nil {
+		return result, fmt.Errorf("gate %s: %w", spec.Name, err)
+	}
+	defer os.RemoveAll(scratch)
+	a := access{read: append(p.readable(spec.Path), p.spec.WorkDir), write: []string{scratch}, noNetwork: true}
+	for _, name := range []string{"config", "external_checks_dir"} { // the operator's own rules
+		if path := spec.Config[name]; path != "" {
+			a.read = append(a.read, path)
+		}
+	}
+	err = p.tool(a, func() (err error) {
+		result, err = gates.Run(ctx, gates.Config{Spec: spec, Tree: p.spec.WorkDir, StackPath: p.spec.Stack.Path,
+			Scratch: scratch, Path: p.path, Prepare: p.box.isolate,
+			Log: func(line string) { p.log.log(stage, line) }})
+		return err
+	})
+	return result, err
+}
+
+// initAndPlan gives the raw plan; the saved one is then in the runner's own folder.
+func (p *phase) initAndPlan(ctx context.Context, initArgs []string) (*tfjson.Plan, error) {
+	var e *engine
+	err := p.stage(ctx, release.StageInit, func() (_ string, err error) {
+		if e, err = p.newEngine(); err != nil {
+			return "", err
+		}
+		return "", e.step(release.StageInit, func() error { return e.Init(ctx, initArgs) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	var raw *tfjson.Plan
+	err = p.stage(ctx, release.StagePlan, func() (summary string, err error) {
+		raw, summary, err = p.savePlan(ctx, e)
+		return summary, err
+	})
+	return raw, err
+}
+
+// savePlan plans, takes the saved plan out of the tools' reach, and reads it.
+func (p *phase) savePlan(ctx context.Context, e *engine) (raw *tfjson.Plan, summary string, err error) {
+	stack := p.spec.Stack
+	opts := terraform.PlanOptions{Out: filepath.Join(p.tools("plan"), "saved"), Variables: stack.Variables, Target: stack.Module,
+		Destroy: p.spec.Kind == release.Destroy}
+	for _, f := range stack.VarFiles {
+		opts.VarFiles = append(opts.VarFiles, filepath.Join(p.spec.WorkDir, f))
+	}
+	defer func() { err = errors.Join(err, removeFile(opts.Out)) }()
+	if err := e.step(release.StagePlan, func() error { return e.Plan(ctx, opts) }); err != nil {
+		return nil, "", p.whyNoPlan(ctx, e, err)
+	}
+	// From here on no tool can change the plan: what is shown to the policies
+	// is what is encrypted and applied.
+	plan := p.own(plainPlan)
+	if err := moveFile(opts.Out, plan); err != nil {
+		return nil, "", fmt.Errorf("keeping the plan: %w", err)
+	}
+	err = e.step(release.StagePlan, func() (err error) {
+		raw, err = e.Show(ctx, plan)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	sum := terraform.Summarize(raw)
+	if sum.Digest, err = terraform.Digest(plan); err != nil {
+		return nil, "", err
+	}
+	p.mu.Lock()
+	p.plan = &sum
+	p.mu.Unlock()
+	return raw, changeSummary(sum.Changes, "to add", "to change", "to destroy"), nil
+}
+
+// whyNoPlan asks validate whether the code itself is at fault. It runs only
+// here, after a plan that failed: a plan validates as well, so before one it
+// would cost a process and tell nothing new.
+func (p *phase) whyNoPlan(ctx context.Context, e *engine, planErr error) error {
+	if ctx.Err() != nil {
+		return planErr
+	}
+	if err := e.step(release.StagePlan, func() error { return e.Validate(ctx) }); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the code is not valid: %w", err)
+	}
+	return planErr
+}
+
+// judgePlan asks the policies about the raw plan and keeps it for the apply.
+func (p *phase) judgePlan(ctx context.Context, rules *policies.Engine, raw *tfjson.Plan) (string, error) {
+	findings, err := rules.Plan(ctx, raw)
+	if err != nil {
+		return "", err
+	}
+	if err := p.found(release.StagePolicy, findings, release.SeverityError); err != nil {
+		return "", err
+	}
+	if p.spec.PlanRecipient != "" {
+		if err := encryptPlan(p.own(plainPlan), p.spec.PlanFile, p.spec.PlanRecipient); err != nil {
+			return "", err
+		}
+	}
+	return findingSummary(findings), nil
+}
+
+// findingSummary counts findings for people.
+func findingSummary(findings []release.Finding) string {
+	c := release.CountFindings(findings)
+	var parts []string
+	for _, n := range []struct {
+		count int
+		one   string
+	}{{c.Error, "error"}, {c.Warning, "warning"}, {c.Notice, "notice"}} {
+		if n.count == 1 {
+			parts = append(parts, "1 "+n.one)
+		} else if n.count > 1 {
+			parts = append(parts, fmt.Sprintf("%d %ss", n.count, n.one))
+		}
+	}
+	if len(parts) == 0 {
+		return "no findings"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// changeSummary counts changes for people.
+func changeSummary(c release.Changes, add, change, destroy string) string {
+	if !c.Any() {
+		return "no changes"
+	}
+	return fmt.Sprintf("%d %s, %d %s, %d %s", c.Add, add, c.Change, change, c.Destroy, destroy)
+}

@@ -1,0 +1,9 @@
+# Planning waits on plan.fifo where the tree has one, applying on apply.fifo.
+resource "terraform_data" "first" {}
+
+resource "terraform_data" "held" {
+  depends_on = [terraform_data.first]
+  provisioner "local-exec" {
+    command = "echo once >> applied; echo holding; test ! -p apply.fifo || read line < apply.fifo"
+  }
+}
