@@ -47,9 +47,6 @@ func (p *phase) runApply(ctx context.Context) error {
 // initAgain prepares the working directory as the plan phase did.
 func (p *phase) initAgain(ctx context.Context, e *engine) error {
 	return p.stage(ctx, release.StageInit, func() (string, error) {
-		if err := p.checkTree(); err != nil {
-			return "", err
-		}
 		args, err := p.prepare(p.root(), p.spec.Backend)
 		if err != nil {
 			return "", err

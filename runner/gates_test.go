@@ -28,6 +28,9 @@ func TestLintStopsTheRun(t *testing.T) {
 	}
 
 	kept := denied.Gates[0]
+	if err := os.RemoveAll(s.path("run/tree/.terraform")); err != nil {
+		t.Fatal(err)
+	}
 	spec.Dir = s.path("own/kept")
 	spec.Gates[0].FailOn, spec.Gates[0].Path, spec.Gates[0].Cached = release.SeverityError, "/no/such/program", &kept
 	passed, log := run(t, spec)

@@ -47,6 +47,9 @@ func TestPlanAndApply(t *testing.T) {
 			}
 			noPlanInClear(t, s)
 
+			if err := os.RemoveAll(s.path("run/tree/.terraform")); err != nil {
+				t.Fatal(err)
+			}
 			spec.Dir = s.path("own/again")
 			again, log := run(t, spec)
 			wantOutcome(t, again, log, release.OutcomePassed)
@@ -123,6 +126,12 @@ func TestFailures(t *testing.T) {
 		{"invalid", nil, release.OutcomeFailed, []string{"main.tf:2", "missing"}},
 		{"plain", func(s *release.Spec) { s.Backend.Values["refuse"] = "1" }, release.OutcomeDenied, []string{"config: ", "another backend"}},
 		{"plain", func(s *release.Spec) { s.Stack.Path = "nowhere" }, release.OutcomeFailed, []string{"config: ", "nowhere"}},
+		{"plain", func(s *release.Spec) {
+			if err := os.Symlink(filepath.Join(s.WorkDir, "../../state"), filepath.Join(s.WorkDir, "out")); err != nil {
+				t.Fatal(err)
+			}
+			s.Stack.Path = "out"
+		}, release.OutcomeFailed, []string{"config: "}},
 		{"plain", func(s *release.Spec) { s.Stack.Path = "../.." }, release.OutcomeFailed, []string{"leaves the repository"}},
 		{"plain", func(s *release.Spec) { s.PlanRecipient = "" }, release.OutcomeFailed, []string{"plan_recipient"}},
 		{"plain", func(s *release.Spec) { s.Writable = []string{filepath.Dir(s.Dir)} }, release.OutcomeFailed, []string{"must not lie in it"}},

@@ -47,9 +47,6 @@ func (p *phase) runPlan(ctx context.Context) error {
 
 // judgeConfig reads the code without executing anything of it.
 func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *policies.Engine, summary string, err error) {
-	if err := p.checkTree(); err != nil {
-		return nil, nil, "", err
-	}
 	input, err := policies.ReadConfig(p.spec.WorkDir, orDot(p.spec.Stack.Path))
 	if err != nil {
 		return nil, nil, "", err
@@ -66,27 +63,6 @@ func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *poli
 	}
 	initArgs, err = p.prepare(p.root(), p.spec.Backend)
 	return initArgs, rules, findingSummary(findings), err
-}
-
-// checkTree holds that the root module lies in the tree, and removes what an
-// engine would take over from an earlier init: a repository could bring
-// plug-ins and a backend of its own choice that way.
-func (p *phase) checkTree() error {
-	tree, err := filepath.EvalSymlinks(p.spec.WorkDir)
-	if err != nil {
-		return fmt.Errorf("%w: the working directory: %w", release.ErrInvalid, err)
-	}
-	root, err := filepath.EvalSymlinks(p.root())
-	if err != nil {
-		return fmt.Errorf("%w: the stack's path %q is not in the repository: %w", release.ErrInvalid, p.spec.Stack.Path, err)
-	}
-	if !inside(tree, root) {
-		return fmt.Errorf("%w: the stack's path %q leads out of the repository", release.ErrRefused, p.spec.Stack.Path)
-	}
-	if err := os.RemoveAll(filepath.Join(root, ".terraform")); err != nil {
-		return fmt.Errorf("removing the repository's own .terraform: %w", err)
-	}
-	return nil
 }
 
 // splitGates tells linters from scanners.
