@@ -12,7 +12,11 @@ if [ -n "$unformatted" ]; then
 fi
 
 say tidy
-go mod tidy -diff || { say "go.mod and go.sum do not fit the code; run go mod tidy"; exit 1; }
+if ! difference=$(go mod tidy -diff 2>&1); then
+	printf '%s\n' "$difference" | head -n 20
+	say "go.mod and go.sum do not fit the code; run go mod tidy"
+	exit 1
+fi
 
 say vet
 go vet ./...
