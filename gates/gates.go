@@ -29,11 +29,10 @@ import (
 // Config says what one gate is to judge, and how it may run.
 type Config struct {
 	Spec      release.GateSpec
-	Tree      string   // absolute root of the repository's tree; only read
-	StackPath string   // root module, relative to Tree; empty means Tree itself
-	VarFiles  []string // relative to Tree, in order; those that do not exist are left out
-	Scratch   string   // own, empty, private folder outside Tree: HOME and working directory
-	Path      string   // PATH of the child
+	Tree      string // absolute root of the repository's tree; only read
+	StackPath string // root module, relative to Tree; empty means Tree itself
+	Scratch   string // own, empty, private folder outside Tree: HOME and working directory
+	Path      string // PATH of the child
 
 	// Log gets what the gate prints to standard error, line by line, cleaned and
 	// limited. Calls do not overlap but come from another goroutine. Optional.
@@ -49,7 +48,7 @@ type scanner struct {
 	install  string                        // how to get it, for people
 	settings []string                      // the names that GateSpec.Config may hold
 	files    []string                      // settings that name files of the operator
-	stack    bool                          // the result depends on root module and var files
+	stack    bool                          // the result depends on root module
 	version  string                        // what precedes the number in the answer to --version
 	env      func(scratch string) []string // beside the base that all share
 	run      func(context.Context, Config) (release.GateResult, error)
@@ -137,10 +136,8 @@ func (cfg Config) checked(s scanner) (Config, error) {
 	if cfg.StackPath == "" {
 		cfg.StackPath = "."
 	}
-	for _, p := range append([]string{cfg.StackPath}, cfg.VarFiles...) {
-		if !filepath.IsLocal(p) {
-			return cfg, fmt.Errorf("%w: the path %q leaves the repository", release.ErrInvalid, p)
-		}
+	if !filepath.IsLocal(cfg.StackPath) {
+		return cfg, fmt.Errorf("%w: the path %q leaves the repository", release.ErrInvalid, cfg.StackPath)
 	}
 	if cfg.Log == nil {
 		cfg.Log = func(string) {}
@@ -258,9 +255,9 @@ const keyFormat = 1
 // "sha256:<hex>": everything that changes the result is in it, FailOn is not.
 // version is what Version says. The operator's own files that the settings name
 // count by their content. Checkov judges the whole repository, so its key leaves
-// stackPath and varFiles out; tflint evaluates the root module with the var
-// files, so a caller that passes them to Run must pass them here too.
-func Key(treeDigest, version string, spec release.GateSpec, stackPath string, varFiles ...string) string {
+// stackPath out. No gate is given a target's var files: the code is judged, so
+// that one commit for many targets is judged once.
+func Key(treeDigest, version string, spec release.GateSpec, stackPath string) string {
 	s := scanners()[spec.Name]
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %q %q %q\n", keyFormat, treeDigest, spec.Name, version)
@@ -275,7 +272,7 @@ func Key(treeDigest, version string, spec release.GateSpec, stackPath string, va
 		}
 	}
 	if s.stack {
-		fmt.Fprintf(h, "stack %q %q\n", filepath.ToSlash(filepath.Clean(stackPath)), varFiles)
+		fmt.Fprintf(h, "stack %q\n", filepath.ToSlash(filepath.Clean(stackPath)))
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }

@@ -70,14 +70,7 @@ func TestFolders(t *testing.T) {
 		{"scratch in tree", func(c *Config) { c.Scratch = c.Tree }, "lies inside the tree"},
 		{"used scratch", func(c *Config) { c.Scratch = filepath.Dir(c.Spec.Path) }, "is not empty"},
 		{"stack outside", func(c *Config) { c.StackPath = "../x" }, "leaves the repository"},
-		{"var file outside", func(c *Config) { c.VarFiles = []string{"/etc/passwd"} }, "leaves the repository"},
 		{"no stack", func(c *Config) { c.StackPath = "gone" }, "no folder \"gone\""},
-		{"comma", func(c *Config) {
-			c.VarFiles = []string{"a,b.tfvars"}
-			if err := os.WriteFile(filepath.Join(c.Tree, "a,b.tfvars"), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}, "comma"},
 		{"unknown gate", func(c *Config) { c.Spec.Name = "tfsec" }, "no gate is called \"tfsec\"; there are checkov, tflint"},
 		{"unknown setting", func(c *Config) { c.Spec.Config["rules"] = "x" }, "no setting \"rules\"; known are config"},
 	} {
@@ -140,23 +133,21 @@ func TestKey(t *testing.T) {
 		return release.GateSpec{Name: gate, Path: "/any", FailOn: failOn, Config: config}
 	}
 	settings := map[string]string{"config": file}
-	base := Key("t", "1", spec("tflint", "error", settings), "s", "v")
-	if same := Key("t", "1", spec("tflint", "notice", settings), "./s/", "v"); same != base {
+	base := Key("t", "1", spec("tflint", "error", settings), "s")
+	if same := Key("t", "1", spec("tflint", "notice", settings), "./s/"); same != base {
 		t.Error("FailOn or the spelling of the path changes the key")
 	}
-	checkov := Key("t", "1", spec("checkov", "error", nil), "s", "v")
+	checkov := Key("t", "1", spec("checkov", "error", nil), "s")
 	if checkov != Key("t", "1", spec("checkov", "error", map[string]string{"check": ""}), "other") {
 		t.Error("checkov's key depends on the stack")
 	}
 	write("b")
 	seen := map[string]string{base: "base", checkov: "checkov"}
 	for name, key := range map[string]string{
-		"file's content": Key("t", "1", spec("tflint", "error", settings), "s", "v"),
-		"tree":           Key("u", "1", spec("tflint", "error", nil), "s", "v"),
-		"version":        Key("t", "2", spec("tflint", "error", nil), "s", "v"),
-		"stack":          Key("t", "1", spec("tflint", "error", nil), "r", "v"),
-		"var files":      Key("t", "1", spec("tflint", "error", nil), "s", "v", "w"),
-		"one var file":   Key("t", "1", spec("tflint", "error", nil), "s", "v w"),
+		"file's content": Key("t", "1", spec("tflint", "error", settings), "s"),
+		"tree":           Key("u", "1", spec("tflint", "error", nil), "s"),
+		"version":        Key("t", "2", spec("tflint", "error", nil), "s"),
+		"stack":          Key("t", "1", spec("tflint", "error", nil), "r"),
 		"settings":       Key("t", "1", spec("checkov", "error", map[string]string{"check": "CKV_1"}), "s"),
 	} {
 		if other, ok := seen[key]; ok {

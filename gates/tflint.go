@@ -2,7 +2,6 @@ package gates
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +44,7 @@ func tflintEnv(scratch string) []string {
 		"TF_DATA_DIR=" + filepath.Join(scratch, "none")}
 }
 
-// runTFLint judges the root module with the target's var files, then each local
+// runTFLint judges the root module, then each local
 // module that it reaches, one process for each: rules such as unused
 // declarations look at the module that a process is started for and at no other.
 // `--recursive` would do the same to every folder of the repository, used or not.
@@ -68,19 +67,12 @@ func runTFLint(ctx context.Context, cfg Config) (release.GateResult, error) {
 	if err != nil {
 		return release.GateResult{}, err
 	}
-	varFiles, err := tflintVarFiles(root, cfg)
-	if err != nil {
-		return release.GateResult{}, err
-	}
 	var result release.GateResult
 	if result.Version, err = scanners()["tflint"].ask(ctx, cfg); err != nil {
 		return result, err
 	}
-	for i, dir := range stack.dirs {
+	for _, dir := range stack.dirs {
 		args := []string{"--chdir=" + filepath.Join(cfg.Tree, filepath.FromSlash(dir)), "--config=" + config, "--format=json", "--no-color"}
-		if i == 0 {
-			args = append(args, varFiles...)
-		}
 		found, err := tflintModule(ctx, cfg, args)
 		if err != nil {
 			return result, err
@@ -99,24 +91,6 @@ func runTFLint(ctx context.Context, cfg Config) (release.GateResult, error) {
 	}
 	result.Findings = append(result.Findings, stack.ignored...)
 	return result, nil
-}
-
-// tflintVarFiles builds an option for each var file that exists.
-func tflintVarFiles(root *os.Root, cfg Config) ([]string, error) {
-	var out []string
-	for _, f := range cfg.VarFiles {
-		if _, err := root.Stat(f); errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, fmt.Errorf("%w: var file %s: %w", release.ErrRefused, f, err)
-		}
-		full := filepath.Join(cfg.Tree, f)
-		if strings.Contains(full, ",") {
-			return nil, fmt.Errorf("%w: tflint takes the comma in the var file's path %q as the end of a name; rename it", release.ErrInvalid, full)
-		}
-		out = append(out, "--var-file="+full)
-	}
-	return out, nil
 }
 
 // tflintModule runs tflint on one module.

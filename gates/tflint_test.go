@@ -191,25 +191,6 @@ resource "aws_s3_object" "o" {
 	}
 }
 
-func TestTFLintVarFiles(t *testing.T) {
-	code := cleanRoot + `variable "on" {
-  type    = bool
-  default = false
-}
-module "m" {
-  count  = var.on ? 1 : 0
-  source = "./m"
-}
-`
-	cfg := realTFLint(t, map[string]string{"main.tf": code, "m/main.tf": cleanRoot, "env/bad.tfvars": "on = ", "env/good.tfvars": "on = true\n"})
-	cfg.VarFiles = []string{"env/good.tfvars", "env/missing.tfvars"}
-	run(t, cfg)
-	cfg.Scratch, cfg.VarFiles = scratch(t), []string{"env/good.tfvars", "env/bad.tfvars"}
-	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "env/bad.tfvars:1") {
-		t.Errorf("a broken var file: %v", err)
-	}
-}
-
 func TestTFLintRepositoryTunes(t *testing.T) {
 	code := map[string]string{
 		"s/main.tf": cleanRoot + "locals { dead = 1 }\nvariable \"Odd\" {}\noutput \"o\" { value = var.Odd }\n",
