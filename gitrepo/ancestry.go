@@ -3,14 +3,11 @@ package gitrepo
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-
-	"github.com/waymark-cd/waymark/release"
 )
 
 // Reachable tells whether the commit is the tip of the branch, as last
@@ -23,9 +20,6 @@ func (r *Repository) Reachable(ctx context.Context, commit string) (bool, error)
 		return false, err
 	}
 	yes, err := r.reachable(ctx, id)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrUnavailable) {
-		err = r.broken(err)
-	}
 	return yes, r.failed(ctx, "looking for "+commit+" on branch "+r.cfg.Branch, err)
 }
 
@@ -36,6 +30,18 @@ func (r *Repository) reachable(ctx context.Context, id plumbing.Hash) (bool, err
 	defer r.reading.give()
 	if r.tip.IsZero() {
 		return false, &trouble{what: "the branch was not fetched yet", next: "fetch first"}
+	}
+	yes, err := r.onBranch(ctx, id)
+	if err != nil && ctx.Err() == nil {
+		err = r.markDamaged(err)
+	}
+	return yes, err
+}
+
+// onBranch is Reachable while r.reading is held.
+func (r *Repository) onBranch(ctx context.Context, id plumbing.Hash) (bool, error) {
+	if r.tip.IsZero() {
+		return false, nil
 	}
 	if r.walk == nil {
 		r.walk = newAncestry(r.tip)

@@ -236,6 +236,7 @@ func (r *Repository) startOverIfDamaged(ctx context.Context) error {
 	r.files.Lock()
 	defer r.files.Unlock()
 	r.log.Info("the cache is emptied and fetched anew", "packs", len(packs), "damaged", r.damaged)
+	r.damaged = true // until all of it is done
 	if err := r.emptyCache(); err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
 	}

@@ -36,12 +36,27 @@ func (r *Repository) Export(ctx context.Context, commit, dir string) (treeDigest
 	defer store.Close()
 	treeID, err := r.export(ctx, store, id, dir)
 	if err != nil {
-		if ctx.Err() == nil && isDamage(err) {
-			err = r.broken(err)
-		}
+		err = r.judge(ctx, id, err)
 		return "", fmt.Errorf("repository %q: writing out commit %s: %w", r.cfg.Name, commit, err)
 	}
 	return treeID.String(), nil
+}
+
+// judge finds out whether a failed read is the cache's fault; r.reading is not
+// held.
+func (r *Repository) judge(ctx context.Context, commit plumbing.Hash, err error) error {
+	if ctx.Err() != nil || r.reading.take(ctx) != nil {
+		return err
+	}
+	defer r.reading.give()
+	return r.judgeReading(ctx, commit, err)
+}
+
+func (r *Repository) judgeReading(ctx context.Context, commit plumbing.Hash, err error) error {
+	if isDamage(err) || errors.Is(err, release.ErrNotFound) && r.lost(ctx, commit) {
+		return r.markDamaged(err)
+	}
+	return err
 }
 
 // isDamage tells an unreadable object from our refusals and from a full disk.

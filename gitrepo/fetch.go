@@ -2,7 +2,6 @@ package gitrepo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -215,6 +214,7 @@ func (r *Repository) bring(ctx context.Context, x *exchange, wants []string, dep
 	defer r.reading.give()
 	for _, id := range wants {
 		if !r.has(id) {
+			r.damaged = len(haves) > 0 // or we offered what we lack
 			return &trouble{what: "the remote did not send " + id, next: "check the remote repository with git fsck"}
 		}
 	}
@@ -246,16 +246,17 @@ func (r *Repository) has(id string) bool {
 	return r.store.HasEncodedObject(plumbing.NewHash(id)) == nil
 }
 
-// broken notes that the cache lacks or garbles what it should hold, so that
-// the next Fetch makes it anew; r.reading is not held.
-func (r *Repository) broken(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if lockErr := r.reading.take(context.Background()); lockErr == nil {
-		r.damaged = true
-		r.reading.give()
-	}
+// markDamaged notes that the cache lacks or garbles what it should hold, so
+// that the next Fetch makes it anew; r.reading is held.
+func (r *Repository) markDamaged(err error) error {
+	r.damaged = true
 	r.log.Warn("the cache is damaged and will be fetched anew", "error", err)
-	return &trouble{what: "the local copy is damaged", cause: err, next: "it is made anew at the next fetch"}
+	return &trouble{what: "the local copy is damaged", cause: err, next: "it is made anew at the next fetch; then try again"}
+}
+
+// lost tells whether a commit that is not in the cache ought to be there: it is
+// part of the branch's history. r.reading is held.
+func (r *Repository) lost(ctx context.Context, id plumbing.Hash) bool {
+	yes, err := r.onBranch(ctx, id)
+	return yes && err == nil
 }

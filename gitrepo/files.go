@@ -47,20 +47,19 @@ func (f Files) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !fs.ValidPath(name) || name == "." {
-		return nil, fmt.Errorf("%w: write the path relative to the repository's root, without . and ..", release.ErrInvalid)
+		return nil, fmt.Errorf("%w: write the path relative to the repository's root, without dot segments", release.ErrInvalid)
 	}
 	if err := f.r.reading.take(context.Background()); err != nil {
 		return nil, err
 	}
 	defer f.r.reading.give()
 	treeID, err := commitTree(f.r.store, id)
-	if err != nil {
-		return nil, err
+	var data []byte
+	if err == nil {
+		data, err = f.content(treeID, name)
 	}
-	data, err := f.content(treeID, name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && isDamage(err) {
-		f.r.damaged = true
-		err = &trouble{what: "the local copy is damaged", cause: err, next: "it is made anew at the next fetch"}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = f.r.judgeReading(context.Background(), id, err)
 	}
 	return data, err
 }

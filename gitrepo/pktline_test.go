@@ -110,3 +110,14 @@ func TestShellQuote(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+func TestDeltaTarget(t *testing.T) {
+	for in, want := range map[string]int64{
+		"\x05\x07": 7, "\x85\x01\x80\x80\x01rest": 1 << 14, "": -1, "\x05": -1, "\x05\x80": -1,
+		"\x05" + strings.Repeat("\xff", 12): -1,
+	} {
+		if got := deltaTarget([]byte(in)); got != want {
+			t.Errorf("%q: %d, want %d", in, got, want)
+		}
+	}
+}

@@ -89,7 +89,8 @@ func orDefault[T int | int64](v, def T) T {
 // Repository is one remote and the local copy of what was needed of it. Its
 // methods may be called from many goroutines: fetches run one at a time, List
 // and Export run beside anything, and the quick reads (Tag, Reachable,
-// ReadFile) take turns.
+// ReadFile) take turns. A call waits for a silent remote as long as its context
+// allows: give List and Fetch one with a deadline.
 type Repository struct {
 	cfg    Config
 	shown  string // the URL without credentials

@@ -54,8 +54,7 @@ func (r *Repository) readTag(ctx context.Context, ref Ref, id plumbing.Hash) (Ta
 		return TagInfo{}, fmt.Errorf("%w in the local copy: fetch it first", release.ErrNotFound)
 	}
 	if err != nil {
-		r.damaged = true
-		return TagInfo{}, &trouble{what: "the local copy is damaged", cause: err, next: "fetch the tag again"}
+		return TagInfo{}, r.markDamaged(err)
 	}
 	switch obj.Type() {
 	case plumbing.CommitObject:
@@ -92,8 +91,11 @@ func (r *Repository) parseTag(ref Ref, raw []byte) (TagInfo, error) {
 		return TagInfo{}, fmt.Errorf("%w: the tag object was made for the name %q; make a tag of this name with git tag -a", release.ErrRefused, clip(name))
 	}
 	commit, err := r.store.EncodedObject(plumbing.AnyObject, plumbing.NewHash(target))
-	if err != nil || commit.Type() != plumbing.CommitObject {
-		return TagInfo{}, fmt.Errorf("%w: it names %s, which is no commit of the repository", release.ErrRefused, target)
+	if err != nil { // a fetch brings the commit with the tag
+		return TagInfo{}, r.markDamaged(fmt.Errorf("commit %s: %w", target, err))
+	}
+	if commit.Type() != plumbing.CommitObject {
+		return TagInfo{}, fmt.Errorf("%w: it names %s, which is no commit", release.ErrRefused, target)
 	}
 	var who object.Signature
 	who.Decode([]byte(fields["tagger"]))
