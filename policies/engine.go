@@ -135,6 +135,7 @@ func evaluate(ctx context.Context, query rego.PreparedEvalQuery, input any) ([]r
 	for i := range findings {
 		findings[i].Source = source
 		findings[i].Message = oneLine(findings[i].Message)
+		findings[i].Resource = oneLine(findings[i].Resource) // in JSON a name may be any text
 	}
 	release.SortFindings(findings)
 	return findings, nil

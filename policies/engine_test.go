@@ -126,6 +126,14 @@ func TestConfigFollowsLocalModules(t *testing.T) {
 	}
 }
 
+// What a repository names reaches nobody's terminal as it is.
+func TestConfigCleansNames(t *testing.T) {
+	got := judge(t, release.PolicySpec{}, map[string]string{"a.tf.json": `{"data": {"external": {"\u001b[2J\u202e": {}}}}`})
+	if len(got) != 1 || got[0].Resource != "data.external. [2J " {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func plan(t testing.TB, text string) *tfjson.Plan {
 	t.Helper()
 	var p tfjson.Plan

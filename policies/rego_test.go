@@ -29,7 +29,7 @@ func TestRego(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ran, err := tester.NewRunner().RaiseBuiltinErrors(true).Run(t.Context(), modules)
+	ran, err := tester.NewRunner().RaiseBuiltinErrors(true).SetModules(modules).RunTests(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
