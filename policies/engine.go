@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
+	"io/fs"
 
 	tfjson "github.com/hashicorp/terraform-json"
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
 	"github.com/waymark-cd/waymark/release"
@@ -34,11 +36,16 @@ func New(ctx context.Context, spec release.PolicySpec) (*Engine, error) {
 		return nil, err
 	}
 	data := map[string]any{"waymark": map[string]any{"settings": settings}}
+	store := inmem.NewFromObjectWithOpts(data, inmem.OptRoundTripOnWrite(false))
+	rules, err := compile()
+	if err != nil {
+		return nil, fmt.Errorf("compiling the rules: %w", err)
+	}
 	e := &Engine{}
-	if e.config, err = prepare(ctx, data, "config"); err != nil {
+	if e.config, err = prepare(ctx, rules, store, "config"); err != nil {
 		return nil, err
 	}
-	if e.plan, err = prepare(ctx, data, "plan"); err != nil {
+	if e.plan, err = prepare(ctx, rules, store, "plan"); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -69,24 +76,40 @@ func patterns(texts []string, read func(string) (pattern, error)) ([]any, error)
 	return list, errors.Join(problems...)
 }
 
-// prepare compiles the rules of one decision point, "config" or "plan".
-func prepare(ctx context.Context, data map[string]any, point string) (rego.PreparedEvalQuery, error) {
-	options := []func(*rego.Rego){
-		rego.Query("data.waymark." + point + ".findings"),
-		rego.Store(inmem.NewFromObjectWithOpts(data, inmem.OptRoundTripOnWrite(false))),
-		rego.Strict(true),
-		rego.StrictBuiltinErrors(true), // an error must not read as "no finding"
-	}
-	for _, name := range []string{"sources.rego", point + ".rego"} {
-		text, err := bundled.ReadFile(path.Join("rego", name))
-		if err != nil {
-			return rego.PreparedEvalQuery{}, err
-		}
-		options = append(options, rego.Module(name, string(text)))
-	}
-	query, err := rego.New(options...).PrepareForEval(ctx)
+// compile compiles all rules at once, which is cheaper than once per decision
+// point.
+func compile() (*ast.Compiler, error) {
+	files, err := fs.Glob(bundled, "rego/*.rego")
 	if err != nil {
-		return query, fmt.Errorf("compiling the rules on the %s: %w", point, err)
+		return nil, err
+	}
+	modules := map[string]*ast.Module{}
+	for _, file := range files {
+		text, err := bundled.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if modules[file], err = ast.ParseModule(file, string(text)); err != nil {
+			return nil, err
+		}
+	}
+	compiler := ast.NewCompiler().WithStrict(true)
+	if compiler.Compile(modules); compiler.Failed() {
+		return nil, compiler.Errors
+	}
+	return compiler, nil
+}
+
+// prepare makes the query for the findings of one decision point, "config" or "plan".
+func prepare(ctx context.Context, rules *ast.Compiler, store storage.Store, point string) (rego.PreparedEvalQuery, error) {
+	query, err := rego.New(
+		rego.Query("data.waymark."+point+".findings"),
+		rego.Compiler(rules),
+		rego.Store(store),
+		rego.StrictBuiltinErrors(true), // an error must not read as "no finding"
+	).PrepareForEval(ctx)
+	if err != nil {
+		return query, fmt.Errorf("preparing the rules on the %s: %w", point, err)
 	}
 	return query, nil
 }
