@@ -21,26 +21,44 @@ const (
 	maxChain   = 10000
 )
 
+// closer gives the token that closes each one that opens.
+func closer(opens hclsyntax.TokenType) (closes hclsyntax.TokenType, ok bool) {
+	switch opens {
+	case hclsyntax.TokenOBrace:
+		return hclsyntax.TokenCBrace, true
+	case hclsyntax.TokenOParen:
+		return hclsyntax.TokenCParen, true
+	case hclsyntax.TokenOBrack:
+		return hclsyntax.TokenCBrack, true
+	case hclsyntax.TokenOQuote:
+		return hclsyntax.TokenCQuote, true
+	case hclsyntax.TokenOHeredoc:
+		return hclsyntax.TokenCHeredoc, true
+	case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+		return hclsyntax.TokenTemplateSeqEnd, true
+	}
+	return 0, false
+}
+
 // checkNesting refuses a file in HCL's native syntax that the parser could not
-// be trusted with. The lexer does not recurse.
+// be trusted with. The lexer does not recurse. A token closes only what it
+// belongs to: the parser goes on after a stray one, as deep as it was.
 func checkNesting(src []byte, name string) error {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
-	depth, chain := 0, 0
+	var open []hclsyntax.TokenType // what closes each level
+	chain := 0
 	for _, token := range tokens {
+		if last := len(open) - 1; last >= 0 && open[last] == token.Type {
+			open = open[:last]
+		} else if closes, ok := closer(token.Type); ok {
+			open = append(open, closes)
+		}
 		switch token.Type {
-		case hclsyntax.TokenOBrace, hclsyntax.TokenOParen, hclsyntax.TokenOBrack, hclsyntax.TokenOQuote,
-			hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp:
-			depth++
-		case hclsyntax.TokenTemplateControl: // an if or for nests without brackets
-			depth++
-			chain++
-		case hclsyntax.TokenCBrace, hclsyntax.TokenCParen, hclsyntax.TokenCBrack, hclsyntax.TokenCQuote,
-			hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
-			depth = max(0, depth-1)
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenQuestion:
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenQuestion,
+			hclsyntax.TokenTemplateControl: // an if or for nests without brackets
 			chain++
 		}
-		if depth > maxNesting || chain > maxChain {
+		if len(open) > maxNesting || chain > maxChain {
 			return nestingError(name, token.Range.Start.Line, chain)
 		}
 	}
