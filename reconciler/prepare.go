@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,13 +34,16 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 	if w == nil {
 		return spec, nil, refuse("repository %q is no longer configured: put it back, or push the tag to another one", rec.Repository)
 	}
-	d, err := r.resolve(w, rec.Run)
+	d, tree, err := r.checkout(ctx, w, *rec, filepath.Join(dir, "work"))
+	if errors.Is(err, release.ErrNotFound) {
+		// The repository's cache was made anew since the tag was admitted.
+		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
+		if _, err = w.inspect(ctx, []Ref{ref}); err == nil {
+			d, tree, err = r.checkout(ctx, w, *rec, filepath.Join(dir, "work"))
+		}
+	}
 	if err != nil {
 		return spec, nil, err
-	}
-	tree, err := w.remote.Checkout(ctx, rec.Commit, filepath.Join(dir, "work"))
-	if err != nil {
-		return spec, nil, fmt.Errorf("writing out commit %.12s: %w", rec.Commit, err)
 	}
 	spec = r.spec(*rec, d, release.PhasePlan, "plan")
 	if spec.Gates, keys, err = r.gates(ctx, d, tree); err != nil {
@@ -68,6 +72,19 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 		return err
 	})
 	return spec, keys, err
+}
+
+// checkout resolves the configuration at the run's commit and writes its tree out.
+func (r *Reconciler) checkout(ctx context.Context, w *watch, rec store.Record, dir string) (*config.Deployment, string, error) {
+	d, err := r.resolve(w, rec.Run)
+	if err != nil {
+		return nil, "", err
+	}
+	tree, err := w.remote.Checkout(ctx, rec.Commit, dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("writing out commit %.12s: %w", rec.Commit, err)
+	}
+	return d, tree, nil
 }
 
 // resolve evaluates the configuration for a run, at its commit.

@@ -67,7 +67,7 @@ func (r *Reconciler) watch(ctx context.Context, w *watch) {
 
 // look compares the remote's tags with the record once and records what differs.
 func (r *Reconciler) look(ctx context.Context, w *watch) error {
-	listing, err := w.remote.List(ctx)
+	listing, err := w.list(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,6 +101,24 @@ func (r *Reconciler) look(ctx context.Context, w *watch) error {
 	}
 	w.lastDigest = listing.Digest
 	return nil
+}
+
+// How long a remote may take to answer before it counts as unreachable.
+const (
+	listWithin  = 2 * time.Minute
+	fetchWithin = 30 * time.Minute
+)
+
+func (w *watch) list(ctx context.Context) (Listing, error) {
+	ctx, cancel := context.WithTimeout(ctx, listWithin)
+	defer cancel()
+	return w.remote.List(ctx)
+}
+
+func (w *watch) inspect(ctx context.Context, refs []Ref) ([]Inspection, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
+	defer cancel()
+	return w.remote.Inspect(ctx, refs)
 }
 
 // adopt records a first contact.
@@ -216,7 +234,19 @@ func (r *Reconciler) admitChunk(ctx context.Context, w *watch, chunk []candidate
 	for i, c := range chunk {
 		refs[i] = c.ref
 	}
-	inspections, err := w.remote.Inspect(ctx, refs)
+	inspections, err := w.inspect(ctx, refs)
+	if err != nil && len(chunk) > 1 && ctx.Err() == nil && !errors.Is(err, release.ErrUnavailable) {
+		// One tag of many cannot be fetched: the others must not wait for it.
+		for i := range chunk {
+			if err := r.admitChunk(ctx, w, chunk[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if errors.Is(err, release.ErrRefused) {
+		inspections, err = []Inspection{{Refusal: err}}, nil
+	}
 	if err != nil {
 		return fmt.Errorf("fetching new tags: %w", err)
 	}

@@ -3,7 +3,6 @@ package runner_test
 import (
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +59,7 @@ func TestGateIsShutIn(t *testing.T) {
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	s := newSite(t, "plain")
-	script := `#!/bin/bash
+	script := `
 (exec 3<>/dev/tcp/127.0.0.1/` + port + `) 2>/dev/null && echo "connected" >&2 || echo "not connected" >&2
 (echo x > ` + s.path("run/tree/evil.tf") + `) 2>/dev/null && echo "wrote the tree" >&2 || echo "did not write the tree" >&2
 (echo x > ` + s.path("run/tools/tmp/evil") + `) 2>/dev/null && echo "wrote the tools" >&2 || echo "did not write the tools" >&2
@@ -68,16 +67,9 @@ ls ` + s.path("run/tree/main.tf") + ` >/dev/null && echo "reads the tree" >&2
 echo x > $HOME/own && echo "wrote its own" >&2
 env | sort >&2
 `
-	gate := s.path("bin/checkov")
-	if err := os.Mkdir(filepath.Dir(gate), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(gate, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	spec := s.plan()
 	spec.Env = map[string]string{"CLOUD_TOKEN": "hush-hush-hush", "CLOUD_NAME": "cumulus"}
-	spec.Gates = []release.GateSpec{{Name: "checkov", Path: gate}}
+	spec.Gates = []release.GateSpec{{Name: "checkov", Path: fakeGate(t, s, script)}}
 	failed, log := run(t, spec)
 	wantOutcome(t, failed, log, release.OutcomeFailed)
 	wantIn(t, log, "not connected", "did not write the tree", "did not write the tools", "reads the tree", "wrote its own")

@@ -147,6 +147,9 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
+// guarded is fn for a goroutine of its own, where nobody else would catch a panic.
+func guarded(fn func() error) func() error { return func() error { return guard(fn) } }
+
 // readyFile is where the launcher waits for our claim; nil where nobody does.
 func readyFile() *os.File {
 	fd, err := strconv.Atoi(os.Getenv(readyVariable))

@@ -170,7 +170,7 @@ func stopAt(ctx context.Context, stage release.StageName, err error) error {
 		return err
 	}
 	cause := context.Cause(ctx)
-	why := firstLine(err)
+	why := strings.TrimPrefix(firstLine(err), string(stage)+": ") // the engine's command is called like its stage
 	switch {
 	case errors.As(cause, &already): // another stage stopped this one
 		return already
@@ -213,6 +213,9 @@ func (p *phase) result(err error) release.Result {
 	}
 	for i := range r.Findings {
 		r.Findings[i].Message = p.log.mask.Replace(r.Findings[i].Message)
+	}
+	for name, value := range r.Outputs {
+		r.Outputs[name] = p.log.mask.Replace(value)
 	}
 	release.SortFindings(r.Findings)
 	if err != nil {

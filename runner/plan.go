@@ -47,11 +47,17 @@ func (p *phase) runPlan(ctx context.Context) error {
 
 // judgeConfig reads the code without executing anything of it.
 func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *policies.Engine, summary string, err error) {
-	input, err := policies.ReadConfig(p.spec.WorkDir, orDot(p.spec.Stack.Path))
-	if err != nil {
-		return nil, nil, "", err
-	}
-	if rules, err = policies.New(ctx, p.spec.Policy); err != nil {
+	var input policies.Input
+	var group errgroup.Group // each takes some 10 ms
+	group.Go(guarded(func() (err error) {
+		rules, err = policies.New(ctx, p.spec.Policy)
+		return err
+	}))
+	group.Go(guarded(func() (err error) {
+		input, err = policies.ReadConfig(p.spec.WorkDir, orDot(p.spec.Stack.Path))
+		return err
+	}))
+	if err := group.Wait(); err != nil {
 		return nil, nil, "", err
 	}
 	findings, err := rules.Config(ctx, input)
@@ -87,10 +93,10 @@ func (p *phase) gateStage(ctx context.Context, name release.StageName, specs []r
 		summaries := make([]string, len(specs))
 		group, ctx := errgroup.WithContext(ctx)
 		for i, spec := range specs {
-			group.Go(func() (err error) {
+			group.Go(guarded(func() (err error) {
 				summaries[i], err = p.gate(ctx, name, spec)
 				return err
-			})
+			}))
 		}
 		err := group.Wait()
 		return strings.Join(summaries, "; "), err
@@ -215,21 +221,21 @@ func (p *phase) whyNoPlan(ctx context.Context, e *engine, planErr error) error {
 	return planErr
 }
 
-// judgePlan asks the policies about the raw plan and keeps it for the apply.
-func (p *phase) judgePlan(ctx context.Context, rules *policies.Engine, raw *tfjson.Plan) (string, error) {
-	findings, err := rules.Plan(ctx, raw)
-	if err != nil {
-		return "", err
-	}
-	if err := p.found(release.StagePolicy, findings, release.SeverityError); err != nil {
-		return "", err
-	}
+// judgePlan asks the policies about the raw plan and keeps it for the apply. It
+// is encrypted meanwhile, and removed again where they say no.
+func (p *phase) judgePlan(ctx context.Context, rules *policies.Engine, raw *tfjson.Plan) (summary string, err error) {
+	var saving errgroup.Group
 	if p.spec.PlanRecipient != "" {
-		if err := encryptPlan(p.own(plainPlan), p.spec.PlanFile, p.spec.PlanRecipient); err != nil {
-			return "", err
-		}
+		saving.Go(guarded(func() error { return encryptPlan(p.own(plainPlan), p.spec.PlanFile, p.spec.PlanRecipient) }))
 	}
-	return findingSummary(findings), nil
+	findings, err := rules.Plan(ctx, raw)
+	if err == nil {
+		err = p.found(release.StagePolicy, findings, release.SeverityError)
+	}
+	if err = errors.Join(err, saving.Wait()); err != nil && p.spec.PlanRecipient != "" {
+		err = errors.Join(err, removeFile(p.spec.PlanFile))
+	}
+	return findingSummary(findings), err
 }
 
 // findingSummary counts findings for people.

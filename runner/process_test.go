@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/runner"
 )
@@ -130,24 +132,73 @@ func TestKilledInApply(t *testing.T) {
 	}
 }
 
-func TestKilledEngineGivesNoResult(t *testing.T) {
-	_, spec := held(t)
+func TestKilledInPlan(t *testing.T) {
+	s := newSite(t, "plain")
+	hold(t, s.path("run/tree/scan.fifo"))
+	spec := s.plan()
+	spec.Gates = []release.GateSpec{{Name: "checkov", Path: fakeGate(t, s,
+		"echo $$ > $HOME/pid; echo waiting >&2; read line < "+s.path("run/tree/scan.fifo"))}}
 	start(t, spec)
-	until(t, spec.Dir, "holding")
-	engines, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pidOf(t, spec.Dir)))
+	until(t, spec.Dir, "waiting")
+	pids := glob(t, s.path("run/tools/gates/*/pid"))
+	if len(pids) != 1 {
+		t.Fatalf("pid files: %v", pids)
+	}
+	gate, err := os.ReadFile(pids[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	var pid int
+	fmt.Sscan(string(gate), &pid)
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := syscall.Kill(pidOf(t, spec.Dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runner.Follow(t.Context(), spec.Dir, 0, nil); !errors.Is(err, runner.ErrGone) {
+		t.Errorf("Follow: %v, want ErrGone", err)
+	}
+	wantStatus(t, spec.Dir, runner.Gone)
+	// The gate dies with its runner.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000); n != 1 {
+		t.Errorf("the gate outlives its runner: %v", err)
+	}
+}
+
+// fakeGate makes a shell script that poses as Checkov, to show what no real
+// gate can be made to do.
+func fakeGate(t *testing.T, s *site, script string) string {
+	t.Helper()
+	gate := s.path("bin/checkov")
+	if err := os.Mkdir(filepath.Dir(gate), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(gate, []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return gate
+}
+
+func TestKilledEngineGivesNoResult(t *testing.T) {
+	_, spec := held(t)
+	start(t, spec)
+	until(t, spec.Dir, "holding")
+	var pid int
 	for _, task := range glob(t, fmt.Sprintf("/proc/%d/task/*/children", pidOf(t, spec.Dir))) {
-		if engines, err = os.ReadFile(task); err == nil && len(engines) > 0 {
+		if engines, err := os.ReadFile(task); err == nil && len(engines) > 0 {
 			fmt.Sscan(string(engines), &pid)
 		}
+	}
+	if pid == 0 {
+		t.Fatal("no engine is at work")
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_, err = runner.Follow(t.Context(), spec.Dir, 0, nil)
+	_, err := runner.Follow(t.Context(), spec.Dir, 0, nil)
 	if !errors.Is(err, runner.ErrGone) {
 		t.Errorf("Follow: %v, want ErrGone: nobody knows what the engine did", err)
 	}

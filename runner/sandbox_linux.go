@@ -171,16 +171,17 @@ func createRuleset(attr *unix.LandlockRulesetAttr, flags int) (int, error) {
 // least.
 func (b *sandbox) cutsNetwork() bool { return b.abi >= 4 || b.mode != "off" && b.namespaces() }
 
-// isolate gives a gate's process a network of its own, without any interface,
-// where the system lets us. The user namespace has no map: writing one takes
+// isolate has a gate's process killed with the thread that starts it, and gives
+// it a network of its own, without any interface, where the system lets us. The user namespace has no map: writing one takes
 // rights in /proc that the restricted thread does not have, and without one the
 // process keeps its files, because the kernel compares real ids.
 func (b *sandbox) isolate(cmd *exec.Cmd) {
-	if b.mode == "off" || !b.namespaces() {
-		return
-	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if b.mode == "off" || !b.namespaces() {
+		return
 	}
 	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER | unix.CLONE_NEWNET
 }

@@ -186,7 +186,10 @@ func openClone(dir, tag string) (files config.Files, commit string, err error) {
 	if open == "" {
 		open = "."
 	}
-	repo, err := git.PlainOpenWithOptions(open, &git.PlainOpenOptions{DetectDotGit: true})
+	repo, err := git.PlainOpen(open) // a bare repository, or the top of a clone
+	if err != nil {
+		repo, err = git.PlainOpenWithOptions(open, &git.PlainOpenOptions{DetectDotGit: true})
+	}
 	if err != nil {
 		if dir == "" {
 			return nil, "", nil

@@ -94,6 +94,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, started fu
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()
 		err := s.reconciler.Run(work)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // stopped while it was still starting
+		}
 		log.Info("waymark is stopping; runners go on and the next start takes them up")
 		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer done()

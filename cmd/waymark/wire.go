@@ -254,7 +254,7 @@ func newGateKeeper(cfg *config.Config) (*gateKeeper, error) {
 			continue
 		}
 		if _, err := gates.Find(g.Name, g.Path); err != nil {
-			return nil, fmt.Errorf("%w: gate %s: %w", release.ErrInvalid, g.Name, err)
+			return nil, fmt.Errorf("%w: gate %s: %v", release.ErrInvalid, g.Name, err)
 		}
 	}
 	return &gateKeeper{versions: map[string]string{}}, nil
@@ -312,7 +312,11 @@ func (r remote) Inspect(ctx context.Context, refs []reconciler.Ref) ([]reconcile
 	for i, ref := range refs {
 		asked[i] = gitrepo.Ref(ref)
 	}
-	if err := r.repo.Fetch(ctx, asked); err != nil {
+	err := r.repo.Fetch(ctx, asked)
+	if errors.Is(err, gitrepo.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", release.ErrRefused, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	out := make([]reconciler.Inspection, len(refs))

@@ -1,4 +1,4 @@
-# Planning waits on plan.fifo where the tree has one, applying on apply.fifo.
+# Applying waits on apply.fifo where the tree has one.
 resource "terraform_data" "first" {}
 
 resource "terraform_data" "held" {
