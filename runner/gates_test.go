@@ -3,6 +3,7 @@ package runner_test
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,4 +77,18 @@ env | sort >&2
 	if strings.Contains(log, "CLOUD_") {
 		t.Errorf("the gate has the engine's environment:\n%s", log)
 	}
+}
+
+// fakeGate makes a shell script that poses as Checkov, to show what no real
+// gate can be made to do.
+func fakeGate(t *testing.T, s *site, script string) string {
+	t.Helper()
+	gate := s.path("bin/checkov")
+	if err := os.Mkdir(filepath.Dir(gate), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(gate, []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return gate
 }

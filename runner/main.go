@@ -121,9 +121,12 @@ func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
 		return err
 	}
 	p := newPhase(spec, cfg, log)
-	err = guard(func() error { return p.run(ctx) })
+	reserve := filepath.Join(spec.Dir, reserveFile)
+	if err = reserveSpace(reserve); err == nil {
+		err = guard(func() error { return p.run(ctx) })
+	}
 	// Neither changes what the phase came to.
-	if tidyErr := errors.Join(removeFile(filepath.Join(spec.Dir, plainPlan)), log.close()); tidyErr != nil {
+	if tidyErr := errors.Join(removeFile(filepath.Join(spec.Dir, plainPlan)), removeFile(reserve), log.close()); tidyErr != nil {
 		fmt.Fprintln(os.Stderr, "waymark runner:", tidyErr)
 	}
 	if errors.Is(err, errUnseen) {
@@ -134,6 +137,22 @@ func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
 		return fmt.Errorf("writing the result: %w", err)
 	}
 	return replaceFile(filepath.Join(spec.Dir, resultFile), data)
+}
+
+// reserved is how much room is kept for the result, in bytes.
+const reserved = 256 << 10
+
+// reserveSpace keeps room on the disk, so that one which fills up during an
+// apply still takes its result.
+func reserveSpace(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = errors.Join(allocate(f, reserved), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("keeping room for the result, nothing has been done; free space on the disk and retry: %w", err)
+	}
+	return nil
 }
 
 // guard turns a panic into an error; the stack goes to standard error.

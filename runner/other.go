@@ -33,6 +33,7 @@ func ownExecutable() (string, error)          { return "", errNotLinux }
 func ownSession() *syscall.SysProcAttr        { return nil }
 func becomeRunner() error                     { return errNotLinux }
 func closeOnExec(*os.File)                    {}
+func allocate(*os.File, int64) error          { return errNotLinux }
 func checkChildren() error                    { return errNotLinux }
 
 type threads struct{ active map[int]bool }

@@ -191,5 +191,14 @@ func becomeRunner() error {
 	return nil
 }
 
+// allocate takes room on the disk, where the file system can.
+func allocate(f *os.File, size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
+
 // closeOnExec keeps a file that this process was given from its tools.
 func closeOnExec(f *os.File) { unix.CloseOnExec(int(f.Fd())) }

@@ -54,4 +54,6 @@ const (
 	resultFile = "result.json"
 	stderrFile = "stderr.log"
 	plainPlan  = "plan.private"
+
+	reserveFile = ".reserve" // room for the result, given back before it is written
 )

@@ -133,10 +133,12 @@ func (s *site) apply(planned release.Result) release.Spec {
 	return spec
 }
 
-// launcher starts the test binary as the runner.
+// launcher starts the test binary as the runner. Under the race detector a
+// process takes a second to end unless it is told not to.
 func launcher(t testing.TB) *runner.Launcher {
 	t.Helper()
-	l, err := runner.NewLauncher(runner.LauncherConfig{})
+	l, err := runner.NewLauncher(runner.LauncherConfig{
+		Command: []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", os.Args[0], "runner"}})
 	if err != nil {
 		t.Fatal(err)
 	}

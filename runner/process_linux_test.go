@@ -168,20 +168,6 @@ func TestKilledInPlan(t *testing.T) {
 	}
 }
 
-// fakeGate makes a shell script that poses as Checkov, to show what no real
-// gate can be made to do.
-func fakeGate(t *testing.T, s *site, script string) string {
-	t.Helper()
-	gate := s.path("bin/checkov")
-	if err := os.Mkdir(filepath.Dir(gate), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(gate, []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return gate
-}
-
 func TestKilledEngineGivesNoResult(t *testing.T) {
 	_, spec := held(t)
 	start(t, spec)
