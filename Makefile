@@ -55,7 +55,7 @@ check:
 
 bench:
 	@$(GET) tofu
-	@go run ./internal/bench $(ARGS)
+	@go test -run '^$$' -bench . -benchtime 1x -timeout 15m $(ARGS) ./internal/bench
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)

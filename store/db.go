@@ -68,8 +68,9 @@ func uniqueViolation(err error) bool {
 // ---- SQLite
 
 type sqliteDB struct {
-	db     *sql.DB
-	client *river.Client[*sql.Tx]
+	db        *sql.DB
+	client    *river.Client[*sql.Tx]
+	announcer *announcer
 }
 
 // sqlDo is what *sql.DB and *sql.Tx have in common.
@@ -124,11 +125,13 @@ type sqliteTx struct {
 	sqlQuerier
 	tx     *sql.Tx
 	client *river.Client[*sql.Tx]
+	queues []string // that jobs were inserted into
 }
 
-func (sqliteTx) lock() string { return "" }
+func (*sqliteTx) lock() string { return "" }
 
-func (t sqliteTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
+func (t *sqliteTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
+	t.queues = append(t.queues, queue)
 	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
 	return err
 }
@@ -143,10 +146,14 @@ func (d *sqliteDB) inTx(ctx context.Context, fn func(tx) error) (err error) {
 			_ = t.Rollback()
 		}
 	}()
-	if err = fn(sqliteTx{sqlQuerier{t}, t, d.client}); err != nil {
+	mine := &sqliteTx{sqlQuerier: sqlQuerier{t}, tx: t, client: d.client}
+	if err = fn(mine); err != nil {
 		return err
 	}
-	return t.Commit()
+	if err = t.Commit(); err == nil {
+		d.announcer.announce(mine.queues)
+	}
+	return err
 }
 
 func (d *sqliteDB) exec(ctx context.Context, q string, a ...any) (int64, error) {

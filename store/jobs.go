@@ -59,7 +59,7 @@ func (s *Store) Work(ctx context.Context, w Worker) error {
 	}
 	switch db := s.db.(type) {
 	case *sqliteDB:
-		return work(ctx, s, riversqlite.New(db.db), w)
+		return work(ctx, s, sqliteDriver{riversqlite.New(db.db), db.announcer}, w)
 	case *postgresDB:
 		return work(ctx, s, riverpgxv5.New(db.pool), w)
 	default:

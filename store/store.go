@@ -110,7 +110,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (database, e
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &sqliteDB{db: db, client: client}, nil
+	return &sqliteDB{db: db, client: client, announcer: newAnnouncer()}, nil
 }
 
 func openPostgres(ctx context.Context, url string, log *slog.Logger) (database, error) {
