@@ -98,6 +98,9 @@ func (b *sandbox) restrict(a access) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("sandbox: forgoing new privileges: %w", err)
 	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
 	if _, _, errno := syscall.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd), 0, 0); errno != 0 {
 		return fmt.Errorf("sandbox: restricting the thread: %w", errno)
 	}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,6 +77,27 @@ func TestRestrictionEndsWithItsThread(t *testing.T) {
 			t.Fatalf("outside the sandbox: %v", err)
 		}
 		os.Remove(path)
+	}
+}
+
+// TestToolsCannotReadOtherProcesses holds that no tool sees the environment or
+// the memory of the service and of other runners, also where all are root.
+func TestToolsCannotReadOtherProcesses(t *testing.T) {
+	box := requireSandbox(t)
+	workers := &threads{active: map[int]bool{}}
+	proc := "/proc/" + strconv.Itoa(os.Getpid())
+	for _, script := range []string{"head -c 1 " + proc + "/environ", "head -c 0 " + proc + "/mem", "readlink " + proc + "/fd/0"} {
+		var out []byte
+		err := workers.run(func() (err error) {
+			if err := box.restrict(access{read: systemPaths()}); err != nil {
+				t.Error(err)
+			}
+			out, err = exec.Command("/bin/sh", "-c", script).CombinedOutput()
+			return err
+		})
+		if err == nil {
+			t.Errorf("%s: %q, want a refusal", script, out)
+		}
 	}
 }
 
