@@ -129,7 +129,7 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		}
 		return r.finish(ctx, rec, state, reason(err), release.Result{})
 	}
-	if r.cancelled(ctx, d, rec.ID) {
+	if rec.CancelledBy != "" {
 		return r.finish(ctx, rec, release.Cancelled, "cancelled before anything was planned", release.Result{})
 	}
 	if err := r.Runners.Start(ctx, spec); err != nil && ctx.Err() == nil {
@@ -498,15 +498,23 @@ func (p *progress) stages() []release.Stage {
 	return append([]release.Stage(nil), p.run.Stages...)
 }
 
-// writeProgress records stages as they come, the latest only where they come
-// faster than they are written. A write that fails is left to the next one:
-// the run's end writes them all.
+// progressEvery is how often a run's stages are written at most: short stages
+// follow each other faster than anyone looks, and each write is a transaction.
+const progressEvery = 150 * time.Millisecond
+
+// writeProgress records the stages as they are, a moment after one has changed.
+// A write that fails is left to the next one: the run's end writes them all.
 func (r *Reconciler) writeProgress(ctx context.Context, p *progress) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.dirty:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(progressEvery):
 		}
 		stages := p.stages()
 		_, err := r.Store.Update(ctx, p.run.ID, store.Update{Change: func(now *store.Record) error {

@@ -124,6 +124,45 @@ func TestLostRunners(t *testing.T) {
 	wantText(t, w.mustCLI("audit", "verify"), "verified:")
 }
 
+// TestRunsCannotDecide holds that the code of a run cannot approve, cancel or
+// reject any run by the API of its own service, which a person can.
+func TestRunsCannotDecide(t *testing.T) {
+	w := newWorld(t, "")
+	w.serve()
+	w.contact()
+	w.push("staging_us-east-1/risk/1.0")
+	waiting := w.until("staging_us-east-1/risk/1.0", release.AwaitingApproval)
+	address := strings.TrimPrefix(w.server, "http://")
+	w.remote.Commit(map[string]string{"main.tf": worldCode + `
+resource "terraform_data" "evil" {
+  provisioner "local-exec" {
+    interpreter = ["/bin/bash", "-c"]
+    command     = <<-EOT
+      exec 3<>/dev/tcp/` + strings.ReplaceAll(address, ":", "/") + `
+      printf 'POST /api/v1/runs/` + waiting.ID + `/approve HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}' >&3
+      cat <&3
+    EOT
+  }
+}
+`})
+	w.push("dev_us-east-1/research/1.0")
+	evil := w.until("dev_us-east-1/research/1.0", release.Succeeded)
+	wantText(t, w.runLog(evil.ID), "403 Forbidden", "a run decides about no run")
+	w.until("staging_us-east-1/risk/1.0", release.AwaitingApproval)
+	w.remote.Commit(map[string]string{"main.tf": slowCode})
+	w.push("dev_us-east-1/research/1.1")
+	w.await("an apply", func() bool {
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/3/1/work/ran"))
+		return len(found) == 1
+	})
+	w.mustCLI("runs", "approve", waiting.ID)
+	w.until("staging_us-east-1/risk/1.0", release.Succeeded)
+	if err := os.WriteFile(filepath.Join(w.dir, "data/runs/3/1/work/go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.until("dev_us-east-1/research/1.1", release.Succeeded)
+}
+
 // TestFiftyTagsWhileDown pushes 50 tags for 10 targets while the service is
 // down: every one runs, once, each target in the order of its versions.
 func TestFiftyTagsWhileDown(t *testing.T) {

@@ -89,7 +89,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 		return s, err
 	}
 	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide, Hint: s.reconciler.Hint,
-		Logs: s.reconciler.Logs, Ready: s.ready, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
+		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
 		Version: versionText(), Logger: log, Registry: registry})
 	return s, err
 }
