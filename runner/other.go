@@ -4,6 +4,7 @@ package runner
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -20,6 +21,9 @@ var errEnded = fmt.Errorf("%w: the runner has ended", release.ErrConflict)
 
 // Interrupt asks the runner of a folder to stop; here there is none.
 func Interrupt(string) error { return errNotLinux }
+
+// CalledByRun reports whether a run opened a connection; here nothing runs.
+func CalledByRun(client, service netip.AddrPort) (bool, error) { return false, nil }
 
 type processWatch struct{ ended <-chan struct{} }
 

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -160,8 +161,29 @@ func (s *Server) foreign(r *http.Request) (problem, bool) {
 	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/") && !isDeliberate(r):
 		return newProblem(r.Context(), http.StatusUnsupportedMediaType,
 			"send the body as application/json: add the header Content-Type: application/json, or X-Waymark-Request: 1 where there is no body"), true
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && s.fromRun(r):
+		return newProblem(r.Context(), http.StatusForbidden,
+			"this request comes from a run's own code, or cannot be told from one, and a run decides about no run: configure server { token }, or ask again when nothing runs"), true
 	}
 	return problem{}, false
+}
+
+// fromRun reports a request without proof that a run's own code may have sent:
+// it has the user of the service and reaches its port, and would approve itself.
+func (s *Server) fromRun(r *http.Request) bool {
+	if s.cfg.Token != "" || s.cfg.FromRun == nil {
+		return false
+	}
+	client, err := netip.ParseAddrPort(r.RemoteAddr)
+	own, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if err != nil || !ok {
+		return true
+	}
+	found, err := s.cfg.FromRun(client, own.AddrPort())
+	if err != nil {
+		s.log.WarnContext(r.Context(), "who sent a request cannot be told", "error", err)
+	}
+	return found || err != nil
 }
 
 // isLoopback reports whether a Host header names this very machine. A name that

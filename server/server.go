@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -56,6 +57,9 @@ type Config struct {
 	Logs func(ctx context.Context, runID int64, follow bool, w io.Writer) error
 	// Ready checks what the service needs; nil asks the store alone.
 	Ready func(ctx context.Context) []Check
+	// FromRun reports whether code that a run executes opened a connection. Where
+	// there is no token such a caller decides nothing. Nil: nobody is asked.
+	FromRun func(client, service netip.AddrPort) (bool, error)
 	// WebhookSecrets holds a secret per repository that takes webhooks.
 	WebhookSecrets map[string]string
 	// Token closes everything but health, webhooks and the API's description.

@@ -108,6 +108,9 @@ func TestLostRunners(t *testing.T) {
 	w.spawn()
 	r := w.until("dev_us-east-1/research/1.0", release.Unknown)
 	wantText(t, r.Reason, "resolve")
+	if left, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/*/plan.private")); len(left) > 0 {
+		t.Errorf("the plan was left in clear: %v", left)
+	}
 	// Nothing else runs for the target until a person has decided.
 	w.push("dev_us-east-1/research/1.1")
 	w.await("1.1 in line", func() bool { return strings.Contains(w.states()["dev_us-east-1/research/1.1"], "unknown") })
