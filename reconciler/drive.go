@@ -331,7 +331,9 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 	}
 	r.metrics.end(ended.Run)
 	r.log.Info("a run ended", "run", ended.ID, "tag", ended.Tag, "state", ended.State, "reason", ended.Reason)
-	if state != release.Unknown {
+	if state == release.Unknown {
+		r.removePlain(ended.ID, ended.Attempt) // the rest is evidence
+	} else {
 		r.removeWork(ended.ID, ended.Attempt)
 	}
 	return nil
@@ -376,9 +378,25 @@ func (r *Reconciler) removeWork(id int64, attempt int) {
 		names = append(names, "work", "tools")
 	}
 	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			r.log.Warn("what an ended run left cannot be removed", "run", id, "error", err)
-		}
+		r.remove(id, filepath.Join(dir, name))
+	}
+	r.removePlain(id, attempt)
+}
+
+// removePlain deletes what a runner that was killed left of the plan in clear.
+func (r *Reconciler) removePlain(id int64, attempt int) {
+	plain, err := filepath.Glob(filepath.Join(r.path(attemptDir(id, attempt)), "*", "plan.private"))
+	if err != nil {
+		return // a pattern of ours is never malformed
+	}
+	for _, path := range plain {
+		r.remove(id, path)
+	}
+}
+
+func (r *Reconciler) remove(id int64, path string) {
+	if err := os.RemoveAll(path); err != nil {
+		r.log.Warn("what an ended run left cannot be removed", "run", id, "error", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -353,11 +352,6 @@ func wantText(t *testing.T, text string, parts ...string) {
 			t.Errorf("%q is missing in: %s", part, text)
 		}
 	}
-}
-
-func isExit(err error, code int) bool {
-	var e *exitError
-	return errors.As(err, &e) && e.code == code
 }
 
 type writeFunc func([]byte)

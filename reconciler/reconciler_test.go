@@ -1,0 +1,109 @@
+package reconciler
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// The way of a run from end to end is tested where it is wired, in cmd/waymark,
+// with real remotes, engines and databases. Here is what needs none of them.
+
+func TestCompareFindsWhatDiffers(t *testing.T) {
+	listing := Listing{Tags: []Ref{
+		{Name: "dev_us-east-1/risk/1.0", ObjectID: "a"},
+		{Name: "dev_us-east-1/risk/1.1", ObjectID: "moved"},
+		{Name: "dev_us-east-1/risk/1.2", ObjectID: "back"},
+		{Name: "dev_us-east-1/risk/1.3", ObjectID: "new"},
+	}}
+	refs := map[string]store.Ref{
+		"dev_us-east-1/risk/1.0": {PinnedID: "a", SeenID: "a"},
+		"dev_us-east-1/risk/1.1": {PinnedID: "b", SeenID: "b"},
+		"dev_us-east-1/risk/1.2": {PinnedID: "back", SeenID: ""},
+		"gone":                   {PinnedID: "g", SeenID: "g"},
+		"gone before":            {PinnedID: "h", SeenID: ""},
+	}
+	fresh, sights := compare("infra", listing, refs)
+	if len(fresh) != 1 || fresh[0].ObjectID != "new" {
+		t.Errorf("fresh %+v", fresh)
+	}
+	var got []string
+	for _, s := range sights {
+		got = append(got, s.Tag+"="+s.ObjectID+"@"+s.Version)
+	}
+	want := []string{"dev_us-east-1/risk/1.1=moved@1.1", "dev_us-east-1/risk/1.2=back@1.2", "gone=@"}
+	if !slices.Equal(got, want) {
+		t.Errorf("sights %q, want %q", got, want)
+	}
+}
+
+func TestNextApplyNeverUsesAFolderTwice(t *testing.T) {
+	rec := store.Record{RunnerDir: "7/1/plan"}
+	if got := nextApply(rec); got != "apply-1" {
+		t.Errorf("the first: %s", got)
+	}
+	rec.Applying, rec.RunnerDir = true, "7/1/apply-1"
+	if got := nextApply(rec); got != "apply-2" {
+		t.Errorf("after one that never began: %s", got)
+	}
+}
+
+func TestSameFencesOffAnEarlierAttempt(t *testing.T) {
+	mine := store.Record{Run: release.Run{State: release.Running, Attempt: 2}}
+	now := mine
+	if err := same(mine, now); err != nil {
+		t.Error(err)
+	}
+	now.Attempt = 3
+	if same(mine, now) == nil {
+		t.Error("an earlier attempt may write")
+	}
+	now = mine
+	now.State = release.Cancelled
+	if same(mine, now) == nil {
+		t.Error("a run that ended is written to")
+	}
+}
+
+func TestCopyEventsSkipsATornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	var file bytes.Buffer
+	for _, e := range []release.Event{
+		{At: at, Type: release.EventStage, Stage: release.StagePlan, State: release.StageRunning},
+		{At: at, Type: release.EventLog, Stage: release.StagePlan, Message: "hello"},
+	} {
+		line, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Write(append(line, '\n'))
+	}
+	file.WriteString("{\"torn\": \n{\"type\":\"log\",\"mess")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	next, err := copyEvents(&out, path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "03:04:05.006 plan     == running\n03:04:05.006 plan     hello\n"
+	if out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+	if rest := file.Len() - int(next); rest != len("{\"type\":\"log\",\"mess") {
+		t.Errorf("%d bytes are left for the next look", rest)
+	}
+	if n, err := copyEvents(&out, path+".missing", 5); n != 5 || err != nil {
+		t.Errorf("a file that is not there yet: %d, %v", n, err)
+	}
+}
