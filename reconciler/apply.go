@@ -120,6 +120,6 @@ func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record
 // lost ends a run as unknown. It holds its target until it is resolved.
 func (r *Reconciler) lost(ctx context.Context, rec store.Record) error {
 	return r.finish(ctx, rec, release.Unknown, fmt.Sprintf(
-		"the apply's runner is gone and its end was not seen: look at what is there and whether the state is locked, then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
+		"the apply's runner is gone and its end was not seen: look at the log, at what is there and whether the state is locked, then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
 		rec.ID, rec.Target), release.Result{})
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/waymark-cd/waymark/release"
@@ -75,6 +77,8 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		return summary, nil
 	case began && !seen, killedBySignal(err):
 		return "", fmt.Errorf("%w: %w", errUnseen, err)
+	case stateNotSaved(err):
+		return "", fmt.Errorf("%w: %s; done before: %s; %s", errUnseen, firstLine(err), summary, p.keepErroredState())
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		why := stopAt(ctx, release.StageApply, err).(*stop)
 		why.why += "; done before: " + summary
@@ -83,6 +87,28 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		return "", fmt.Errorf("%s; done before: %s", firstLine(err), summary)
 	}
 	return "", err
+}
+
+// stateNotSaved reports whether the engine applied and could not write the
+// state: what it made is real, and the state does not know it.
+func stateNotSaved(err error) bool {
+	var failure *terraform.Error
+	return errors.As(err, &failure) && slices.ContainsFunc(failure.Diagnostics, func(d terraform.Diagnostic) bool {
+		return strings.HasPrefix(d.Summary, "Failed to save state") || strings.HasPrefix(d.Summary, "Failed to persist state")
+	})
+}
+
+// erroredState is the file in which an engine leaves a state that its backend
+// does not take, and ours in the runner's own folder, which outlives the run.
+const erroredState = "errored.tfstate"
+
+// keepErroredState moves that file there, and says what a person does with it.
+func (p *phase) keepErroredState() string {
+	kept := p.own(erroredState)
+	if err := moveFile(filepath.Join(p.root(), erroredState), kept); err != nil {
+		return fmt.Sprintf("the state that the engine knew could not be kept either (%v): compare what is there with the code, and import it", err)
+	}
+	return "the state that the engine knew is kept in " + kept + ": push it to the backend (state push) before you resolve the run"
 }
 
 // killedBySignal reports whether the engine was killed and so may not have

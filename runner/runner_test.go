@@ -53,10 +53,16 @@ func serve() {
 	select {}
 }
 
-// localBackend keeps the state at Values["path"].
+// localBackend keeps the state at Values["path"], or at the address of an HTTP
+// backend where there is one.
 func localBackend(dir string, spec release.BackendSpec) ([]string, error) {
 	if spec.Values["refuse"] != "" {
 		return nil, fmt.Errorf("%w: main.tf:1: the code names another backend", release.ErrRefused)
+	}
+	if address := spec.Values["address"]; address != "" {
+		override := "terraform {\n  backend \"http\" {}\n}\n"
+		err := os.WriteFile(filepath.Join(dir, "backend_override.tf"), []byte(override), 0o600)
+		return []string{"-backend-config=address=" + address, "-backend-config=retry_max=0"}, err
 	}
 	override := "terraform {\n  backend \"local\" {}\n}\n"
 	err := os.WriteFile(filepath.Join(dir, "backend_override.tf"), []byte(override), 0o600)
