@@ -135,6 +135,8 @@ environment "b" {
   bucket = "b"
   key    = "${version}"
 }`, `the variable version cannot be used in backend`},
+		{"local in data_dir itself", minimal + `backend "local" { path = "${env}-${scope}-${team}.tfstate" }`, `it names a file in data_dir itself`},
+		{"local among the runs", minimal + `backend "local" { path = "runs/${env}-${scope}-${team}/x" }`, `a folder of the service's own`},
 		{"local outside of data_dir", minimal + `backend "local" { path = "/tmp/${env}-${scope}-${team}" }`, `is outside of data_dir`},
 		{"syntax", minimal + `server { listen = `, `:6:`},
 		{"nested too deep", minimal + "a = " + strings.Repeat("[", 900000), `nested too deep`},

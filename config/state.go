@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -166,6 +167,41 @@ func (d *decoder) checkStates(cfg *Config, states []state) {
 		}
 		alike[mask][text] = s
 	}
+}
+
+// checkFolders reports the first two cells whose local states lie in one folder,
+// or one beneath the other: engines write locks and backups beside a state, so a
+// run may write to its state's whole folder.
+func (d *decoder) checkFolders(cfg *Config, states []state) {
+	if cfg.Backend.Type != "local" {
+		return
+	}
+	owners := map[string]state{}
+	for _, s := range states {
+		if len(s.parts) != 1 || s.parts[0] == "" || !s.known[0] {
+			continue
+		}
+		folder := filepath.Dir(s.parts[0])
+		if other, taken := owners[folder]; taken {
+			d.sharedFolder(cfg, other, s)
+			return
+		}
+		owners[folder] = s
+	}
+	for _, folder := range sortedKeys(owners) {
+		for above := filepath.Dir(folder); above != filepath.Dir(above); above = filepath.Dir(above) {
+			if other, taken := owners[above]; taken {
+				d.sharedFolder(cfg, other, owners[folder])
+				return
+			}
+		}
+	}
+}
+
+func (d *decoder) sharedFolder(cfg *Config, a, b state) {
+	d.report(d.at("backend", cfg.Backend.Type, "path"),
+		fmt.Sprintf("the states of %s and %s lie in one folder, to which the runs of both could write", a.Target, b.Target),
+		`give each target a folder of its own: path = "state/${repository}/${team}/${env}-${scope}/terraform.tfstate"`)
 }
 
 // text joins the parts that tell states apart.

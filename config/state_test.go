@@ -35,7 +35,9 @@ func TestStatesAreToldApart(t *testing.T) {
 		{"known accounts", `stack { account = team == "risk" ? "111122223333" : "444455556666" }
 ` + s3(`"b-${account}"`, `"${env}-${scope}"`), ""},
 		{"key from the repository", s3(`"b"`, `tfvar("${team}.tfvars", "key")`), "could share"},
-		{"local", `backend "local" { path = "s/${env}/${scope}/${team}.tfstate" }`, ""},
+		{"local", `backend "local" { path = "s/${env}/${scope}/${team}/x.tfstate" }`, ""},
+		{"local in one folder", `backend "local" { path = "s/${env}/${scope}/${team}.tfstate" }`, "lie in one folder"},
+		{"local beneath another", `backend "local" { path = team == "risk" ? "s/${env}/${scope}/x" : "s/${env}/${scope}/${team}/x" }`, "lie in one folder"},
 		{"local without team", `backend "local" { path = "s/${env}/${scope}/./x" }`, "use ${team} in path"},
 		{"local with nothing", `backend "local" {}`, ""},
 		{"other type", `backend "http" { address = "https://states.example.org/${env}/${scope}/${team}" }`, ""},

@@ -96,7 +96,11 @@ func (d *decoder) checkTargets(cfg *Config) {
 			return // a backend that cannot be read has no places to compare
 		}
 	}
+	before := len(d.problems)
 	d.checkStates(cfg, states)
+	if len(d.problems) == before { // sharing a state is worse, and says enough
+		d.checkFolders(cfg, states)
+	}
 }
 
 // judgeKnown judges what a template gives for one target, as far as it is known.
@@ -184,6 +188,10 @@ func (c *Config) judgeBackend(name, s string) (string, error) {
 	switch {
 	case local && clean == ".":
 		return "", fmt.Errorf("%w: it names data_dir itself: write a file in it", release.ErrRefused)
+	case local && !strings.Contains(clean, "/"):
+		return "", fmt.Errorf("%w: it names a file in data_dir itself, and a run may write to its state's folder: write a folder of the target's own, such as state/…", release.ErrRefused)
+	case local && slices.Contains([]string{"runs", "repositories", "plugin-cache"}, clean[:strings.Index(clean, "/")]):
+		return "", fmt.Errorf("%w: %q is a folder of the service's own in data_dir: write state/… instead", release.ErrRefused, clean[:strings.Index(clean, "/")])
 	case local:
 		return filepath.Join(c.Server.DataDir, filepath.FromSlash(clean)), nil
 	}
