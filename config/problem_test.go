@@ -68,7 +68,7 @@ func TestProblems(t *testing.T) {
 		{"promotes from nowhere", minimal + `environment "prod" {
   regions       = ["us-east-1"]
   promotes_from = "deb"
-}`, `:8:3: environment "prod" promotes from "deb", which is no environment: did you mean "dev"?`},
+}`, `:8:3: environment "prod" promotes from "deb", which is no environment: did you mean "dev"? known: dev, prod; or add environment "deb"`},
 		{"promotes in a circle", minimal + `environment "a" {
   regions       = ["us-east-1"]
   promotes_from = "b"
