@@ -45,8 +45,10 @@ func (s *Store) Contacted(ctx context.Context, repository string) (bool, error) 
 	return err == nil, err
 }
 
-// batch is how many rows one INSERT of Adopt holds.
-const batch = 500
+// batch is how many rows one INSERT of Adopt holds. SQLite's driver looks every
+// parameter up among all of the statement's: with 500 rows, 100,000 tags held
+// the database three times as long.
+const batch = 40
 
 // Adopt records the first contact with a repository: the tags that are there
 // are pinned as adopted releases, in one transaction with one audit entry that
