@@ -24,6 +24,9 @@ type phase struct {
 	log     *journal
 	box     *sandbox
 	threads *threads
+	// sharesPlugins: nothing of the code runs during init, so that init may write
+	// to the plug-in cache, from which other targets' providers come.
+	sharesPlugins bool
 
 	// Below is written by the stages, some of which run side by side.
 	mu       sync.Mutex
@@ -270,7 +273,7 @@ func (p *phase) newEngine() (*engine, error) {
 	env := map[string]string{"PATH": p.path, "HOME": p.tools("home"), "TMPDIR": p.tools("tmp"), "LANG": "C.UTF-8"}
 	maps.Copy(env, p.spec.Env)
 	driver, err := terraform.New(terraform.Config{Path: p.spec.Engine.Path, Kind: p.spec.Engine.Kind, Dir: p.root(), Env: env,
-		PluginDir: p.spec.Engine.PluginDir, PluginCache: p.spec.Engine.PluginCache, ScratchDir: p.tools("engine"),
+		PluginDir: p.spec.Engine.PluginDir, PluginCache: p.pluginCache(), ScratchDir: p.tools("engine"),
 		Log: func(line string) { e.p.log.log(e.at(), line) }})
 	e.Engine = driver
 	return e, err
@@ -296,10 +299,20 @@ func (e *engine) step(stage release.StageName, fn func() error) error {
 	for _, dir := range engineDirs() {
 		a.write = append(a.write, e.p.tools(dir))
 	}
-	if stage == release.StageInit && spec.Engine.PluginCache != "" {
-		a.write = append(a.write, spec.Engine.PluginCache)
+	if cache := e.p.pluginCache(); stage == release.StageInit && cache != "" {
+		a.write = append(a.write, cache)
 	}
 	return e.p.tool(a, fn)
+}
+
+// pluginCache is the cache that init uses; empty for none. OpenTofu's encryption
+// can start programs of the repository during init, and an apply's own init has
+// not looked at the code: both take their providers from the source.
+func (p *phase) pluginCache() string {
+	if !p.sharesPlugins {
+		return ""
+	}
+	return p.spec.Engine.PluginCache
 }
 
 // tool runs fn on a thread of its own that is restricted to a, and kills what

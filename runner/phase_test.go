@@ -210,6 +210,24 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
+// TestCodeThatRunsInInitCannotPoisonPlugins has OpenTofu's encryption start a
+// program of the repository during init: the plug-in cache, from which other
+// targets take their providers, is out of its reach.
+func TestCodeThatRunsInInitCannotPoisonPlugins(t *testing.T) {
+	s := newSite(t, "encrypts")
+	spec := s.plan()
+	spec.Engine.PluginCache = s.path("cache")
+	spec.Env = map[string]string{"CACHE": s.path("cache")}
+	planned, log := run(t, spec)
+	wantOutcome(t, planned, log, release.OutcomePassed)
+	if _, err := os.Stat(s.path("run/tools/tmp/ran")); err != nil {
+		t.Errorf("the program did not run, so this test shows nothing: %v", err)
+	}
+	if found, err := os.ReadDir(s.path("cache")); err != nil || len(found) > 0 {
+		t.Errorf("the cache holds %v, %v", found, err)
+	}
+}
+
 func TestInterruptedApplySavesItsState(t *testing.T) {
 	s := newSite(t, "held")
 	planned, log := run(t, s.plan())

@@ -60,6 +60,7 @@ func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *poli
 	if err := group.Wait(); err != nil {
 		return nil, nil, "", err
 	}
+	p.sharesPlugins = len(input.Encryption) == 0
 	findings, err := rules.Config(ctx, input)
 	if err != nil {
 		return nil, nil, "", err
