@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -94,6 +95,9 @@ func nextApply(rec store.Record) string {
 // runner that is gone without a result leaves the run unknown: what it did is
 // not known, so it is never done again by itself.
 func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record) error {
+	if _, err := os.Stat(r.path(attemptDir(rec.ID, rec.Attempt))); errors.Is(err, fs.ErrNotExist) {
+		return r.lost(ctx, rec) // nothing is left to tell whether a runner began
+	}
 	found, err := r.Runners.Find(r.path(rec.RunnerDir))
 	if err != nil {
 		return err

@@ -201,7 +201,7 @@ func (r *Reconciler) admitAll(ctx context.Context, w *watch, fresh []Ref) error 
 			continue
 		}
 		rel := release.Release{Repository: w.repo.Name, Tag: ref.Name, ObjectID: ref.ObjectID, Commit: ref.Commit,
-			Decision: release.Refused, Reason: err.Error()}
+			Decision: release.Refused, Reason: reason(err)}
 		if tag.Env != "" {
 			rel.Target, rel.Version = targetOf(tag), tag.Version.String()
 		}

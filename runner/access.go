@@ -13,11 +13,17 @@ type access struct {
 }
 
 // What every tool may read and execute: the system, and nobody's home or data.
-// Beyond these come the folders on PATH, those of the tool's executable, what
-// the Spec names, and where /etc/resolv.conf leads.
+// Of /etc it is what programs need to find names, certificates and libraries:
+// keys and configurations of services lie there too. Beyond these come the
+// folders on PATH, those of the tool's executable, what the Spec names, and
+// where /etc/resolv.conf leads.
 func systemPaths() []string {
-	return []string{"/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/dev", "/proc", "/sys",
-		"/nix", "/run/systemd/resolve", "/var/lib/ca-certificates"}
+	return []string{"/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/dev", "/proc", "/sys",
+		"/nix", "/run/systemd/resolve", "/var/lib/ca-certificates",
+		"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/resolv.conf", "/etc/hosts",
+		"/etc/host.conf", "/etc/gai.conf", "/etc/nsswitch.conf", "/etc/protocols", "/etc/services", "/etc/passwd",
+		"/etc/group", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/ld.so.cache", "/etc/ld.so.conf",
+		"/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/alternatives", "/etc/os-release", "/etc/gitconfig", "/etc/static"}
 }
 
 // devicePaths are the devices that every tool may write to.

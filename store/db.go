@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"modernc.org/sqlite"
+
+	"github.com/waymark-cd/waymark/release"
 )
 
 // querier runs one statement. Statements are written once, with $1 parameters,
@@ -37,6 +40,8 @@ type database interface {
 	querier
 	inTx(ctx context.Context, fn func(tx) error) error
 	ping(ctx context.Context) error
+	// takeAlone makes this process the only one that drives runs, until release.
+	takeAlone(ctx context.Context) (release func(), err error)
 	close() error
 }
 
@@ -168,6 +173,9 @@ func (d *sqliteDB) row(ctx context.Context, q string, a ...any) scanner {
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
 
+// takeAlone has nothing to do: the data folder of a SQLite file is one process's own.
+func (d *sqliteDB) takeAlone(context.Context) (func(), error) { return func() {}, nil }
+
 // ---- Postgres
 
 type postgresDB struct {
@@ -227,3 +235,45 @@ func (d *postgresDB) row(ctx context.Context, q string, a ...any) scanner {
 }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }
+
+// workLock is the advisory lock of the process that drives runs; "wmk-work".
+const workLock = 0x776d6b2d776f726b
+
+// takeAloneWithin is how long the connection of a killed predecessor may take
+// to be noticed by Postgres.
+const takeAloneWithin = 10 * time.Second
+
+// takeAlone holds an advisory lock on a connection of its own. Runners and
+// saved plans lie in one service's data folder, so another service must not
+// drive the same runs.
+func (d *postgresDB) takeAlone(ctx context.Context) (func(), error) {
+	conn, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("taking the database: %w", err)
+	}
+	last := time.Now().Add(takeAloneWithin)
+	for {
+		var mine bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", workLock).Scan(&mine); err != nil {
+			conn.Release()
+			return nil, fmt.Errorf("taking the database: %w", err)
+		}
+		if mine {
+			return func() {
+				// Closing the connection lets go of the lock, whatever state it is in.
+				_ = conn.Conn().Close(context.WithoutCancel(ctx))
+				conn.Release()
+			}, nil
+		}
+		if time.Now().After(last) {
+			conn.Release()
+			return nil, fmt.Errorf("%w: another waymark service is at work on this database: stop it, or give this one a database of its own", release.ErrConflict)
+		}
+		select {
+		case <-ctx.Done():
+			conn.Release()
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

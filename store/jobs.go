@@ -51,6 +51,11 @@ type Worker struct {
 // Calls that an earlier process of the same ID left behind are given up first,
 // and Sweep makes them anew.
 func (s *Store) Work(ctx context.Context, w Worker) error {
+	letGo, err := s.db.takeAlone(ctx)
+	if err != nil {
+		return err
+	}
+	defer letGo()
 	if err := s.forgetOrphans(ctx, w.ID); err != nil {
 		return err
 	}

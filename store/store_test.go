@@ -485,6 +485,35 @@ func TestWorkTakesUpWhatADeadProcessLeft(t *testing.T) {
 	})
 }
 
+// TestTwoServicesDoNotWorkOnOnePostgres: runners and plans lie in one service's
+// data folder, so a second service must not drive the same runs.
+func TestTwoServicesDoNotWorkOnOnePostgres(t *testing.T) {
+	url := testkit.Postgres(t)
+	work := func(ctx context.Context, id string, begun chan<- struct{}) error {
+		s, err := store.Open(ctx, store.Config{URL: url})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if id == "first" {
+			admit(t, s, "dev_us-east-1/research/1.0")
+		}
+		return s.Work(ctx, store.Worker{ID: id, Queues: []string{"us-east-1"}, Slots: 1,
+			Handle: func(context.Context, int64) error { close(begun); return nil }})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- work(ctx, "first", begun) }()
+	<-begun
+	if err := work(t.Context(), "second", nil); !errors.Is(err, release.ErrConflict) {
+		t.Errorf("the second: %v, want ErrConflict", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 	for _, url := range []string{"", "sqlite:relative.db", "sqlite://relative.db", "mysql://x", "postgres://%zz"} {
 		if _, err := store.Open(t.Context(), store.Config{URL: url}); !errors.Is(err, release.ErrInvalid) {

@@ -259,6 +259,7 @@ func TestServeRefusesWhatCannotWork(t *testing.T) {
 		"a misspelt name": {"polcy {}", "did you mean"},
 		"no such engine":  {"gate \"checkov\" {\n  path = \"/no/such/checkov\"\n}", "checkov"},
 		"roles not yet":   {"credentials {\n  run_role = \"arn:aws:iam::111122223333:role/R\"\n}", "cannot assume roles"},
+		"out of reach":    {"environment \"qa\" {\n  regions   = [\"us-east-1\"]\n  approvals = 2\n}", "can never be reached"},
 		"two mistakes":    {"teams = 3\nbackend {}", "waymark.hcl:"},
 	} {
 		w.configure(tt.extra)

@@ -51,6 +51,11 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	if roles := cfg.Credentials; !roles.RunRole.IsZero() || !roles.PlanRole.IsZero() || !roles.ApplyRole.IsZero() {
 		return s, fmt.Errorf("%w: credentials: this version cannot assume roles yet, and a run without the role that you asked for would use the wrong identity; take the block out, and give the engine what it needs by engine { env = { … } }", release.ErrInvalid)
 	}
+	for _, e := range cfg.Environments {
+		if e.Approvals > 1 {
+			return s, fmt.Errorf("%w: environment %q: approvals = %d can never be reached: this version knows one person, whoever holds the token, and each counts once; write approvals = 1", release.ErrInvalid, e.Name, e.Approvals)
+		}
+	}
 	unlock, err := lockDataDir(cfg.Server.DataDir)
 	if err != nil {
 		return s, err
