@@ -31,7 +31,7 @@ type ResourceFailure struct {
 // valid with an error too; the error is an *Error whose first line names the
 // first resource that failed.
 func (e *Engine) Apply(ctx context.Context, planFile string) (ApplyResult, error) {
-	if err := checkFile("plan file", planFile); err != nil {
+	if err := checkPlanFile(planFile); err != nil {
 		return ApplyResult{}, err
 	}
 	args := []string{"apply", "-json", "-input=false", "-no-color", e.lockTimeout(), planFile}

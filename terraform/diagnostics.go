@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	tfjson "github.com/hashicorp/terraform-json"
 )
 
 // maxDiagnostics bounds what one Error keeps; the log has all.
@@ -24,6 +26,14 @@ type Diagnostic struct {
 	Address  string // of the resource; empty where there is none
 	File     string // relative to the root module; empty where unknown
 	Line     int    // from 1; 0 where unknown
+}
+
+func diagnosticOf(d tfjson.Diagnostic) Diagnostic {
+	out := Diagnostic{Severity: string(d.Severity), Summary: d.Summary, Detail: d.Detail, Address: d.Address}
+	if d.Range != nil {
+		out.File, out.Line = d.Range.Filename, d.Range.Start.Line
+	}
+	return out
 }
 
 // Error is a command of the engine that failed. Its text begins with one line

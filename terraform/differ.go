@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 
 	"github.com/waymark-cd/waymark/release"
@@ -23,7 +24,7 @@ func (d *differ) walk(path string, before, after side, depth int) {
 	if before.masked() || after.masked() {
 		// One side's mark holds for both: the other may be the same secret.
 		before.marks, after.marks = true, true
-		if after.unknown == true || !equal(before.value, after.value) {
+		if after.unknown == true || !reflect.DeepEqual(before.value, after.value) {
 			d.add(path, before, after)
 		}
 		return
@@ -46,7 +47,7 @@ func (d *differ) walk(path string, before, after side, depth int) {
 			return
 		}
 	}
-	if after.unknown == true || hasTrue(after.unknown) || !equal(before.value, after.value) {
+	if after.unknown == true || hasTrue(after.unknown) || !reflect.DeepEqual(before.value, after.value) {
 		d.add(path, before, after)
 	}
 }

@@ -178,9 +178,10 @@ func TestTheWholeWayWithOneProcessPerStep(t *testing.T) {
 				t.Errorf("output %s is %q, want %q", name, got, want)
 			}
 		}
+		must(t, b.Validate(ctx))
 		steps, err := os.ReadFile(count)
 		must(t, err)
-		if got, want := string(steps), "init\nplan\nshow\napply\n"; got != want {
+		if got, want := string(steps), "init\nplan\nshow\napply\n"+"version\nvalidate\n"; got != want {
 			t.Errorf("processes:\n%swant:\n%s", got, want)
 		}
 		doc, _ := json.Marshal(summary)
@@ -365,12 +366,12 @@ func TestTargetDestroyAndRefreshOnly(t *testing.T) {
 func TestALeftOverProcessDoesNotHoldUpTheEnd(t *testing.T) {
 	b := newBench(t, terraform.Tofu, map[string]string{"x": ""}, func(cfg *terraform.Config) {
 		cfg.Path = filepath.Join(t.TempDir(), "engine")
-		must(t, os.WriteFile(cfg.Path, []byte("#!/bin/sh\nsleep 600 &\necho $! >&2\necho '{\"terraform_version\":\"9.9.9\"}'\n"), 0o700))
+		must(t, os.WriteFile(cfg.Path, []byte("#!/bin/sh\nsleep 600 &\necho $! >&2\necho '{\"format_version\":\"1.2\",\"terraform_version\":\"9.9.9\"}'\n"), 0o700))
 	})
 	start := time.Now()
-	version, err := b.Version(t.Context())
-	if version != "9.9.9" || err != nil {
-		t.Errorf("version %q, %v", version, err)
+	plan, err := b.Show(t.Context(), b.plan)
+	if err != nil || plan.TerraformVersion != "9.9.9" {
+		t.Errorf("plan %+v, %v", plan, err)
 	}
 	if time.Since(start) > time.Minute {
 		t.Error("it waited for the process left behind")
@@ -393,16 +394,6 @@ func TestAnEngineThatDoesNotStopIsKilledAndThatIsSaid(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || !errors.As(err, &exit) {
 		t.Errorf("got %v, want the cancellation and the kill", err)
 	}
-}
-
-func TestVersion(t *testing.T) {
-	eachEngine(t, func(t *testing.T, kind string) {
-		b := newBench(t, kind, map[string]string{"main.tf": ""}, nil)
-		version, err := b.Version(t.Context())
-		if err != nil || !strings.HasPrefix(version, "1.") {
-			t.Errorf("version %q, %v", version, err)
-		}
-	})
 }
 
 func TestConfigurationThatCouldMisleadTheEngineIsRefused(t *testing.T) {

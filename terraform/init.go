@@ -83,23 +83,14 @@ func lockFileMisfits(err error) bool {
 
 // runInit runs init, which knows no -json in every version that is supported.
 func (e *Engine) runInit(ctx context.Context, args, env []string, backend bool) error {
-	var out []byte
-	err := e.run(ctx, "init", args, env, func(r io.Reader) {
-		readLines(r, maxLine, func(line []byte, _ bool) {
-			if len(line) > 0 {
-				e.log(string(line))
-			}
-			if len(out) < maxStderr {
-				out = append(append(out, line...), '\n')
-			}
-		})
-	}, nil)
+	said := &notes{log: e.log}
+	err := e.run(ctx, "init", args, env, func(r io.Reader) { readLines(r, maxLine, said.take) }, nil)
 	if err != nil || !backend {
 		return err
 	}
 	// The engine only warns when there is no backend block to configure, and
 	// would leave the state in the working copy.
-	for _, d := range parsePlain(string(out)) {
+	for _, d := range parsePlain(string(said.text)) {
 		if d.Summary == "Missing backend configuration" {
 			d.Severity = "error"
 			return &Error{Command: "init", Diagnostics: []Diagnostic{d}, Err: release.ErrRefused}

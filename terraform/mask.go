@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -229,7 +228,7 @@ func (m *masker) clean(s side, depth int) any {
 func (s side) child(name string) side {
 	out := side{marks: field(s.marks, name), unknown: field(s.unknown, name)}
 	if object, ok := s.value.(map[string]any); ok {
-		out.value, out.there = object[name], has(object, name)
+		out.value, out.there = object[name]
 	}
 	out.there = out.there || hasTrue(out.unknown)
 	return out
@@ -243,11 +242,6 @@ func (s side) at(i int) side {
 	}
 	out.there = out.there || hasTrue(out.unknown)
 	return out
-}
-
-func has(object map[string]any, name string) bool {
-	_, ok := object[name]
-	return ok
 }
 
 // field is a part of marks: those of the whole hold for every part.
@@ -317,5 +311,3 @@ func compact(v any) string {
 	}
 	return strings.TrimSuffix(buf.String(), "\n")
 }
-
-func equal(a, b any) bool { return reflect.DeepEqual(a, b) }

@@ -38,7 +38,7 @@ func (e *Engine) Plan(ctx context.Context, opts PlanOptions) error {
 }
 
 func (e *Engine) planArgs(opts PlanOptions) ([]string, error) {
-	if err := checkFile("plan file", opts.Out); err != nil {
+	if err := checkPlanFile(opts.Out); err != nil {
 		return nil, err
 	}
 	if opts.Destroy && opts.RefreshOnly {

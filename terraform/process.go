@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,14 +25,14 @@ const (
 	drainMax   = time.Minute
 )
 
-// maxStderr bounds how much of the engine's standard error is kept for the
-// reason of a failure, in bytes. All of it goes to the log.
-const maxStderr = 256 << 10
+// maxNotes bounds how much of the engine's plain text is kept for the reason of
+// a failure, in bytes.
+const maxNotes = 256 << 10
 
 // run starts the engine once and returns when it has ended. stdout is called
 // on a goroutine of its own and need not read to the end; standard error goes
-// to the log. extraEnv comes after the engine's environment. A failure is an
-// *Error whose diagnostics are those that standard error holds, after those
+// to the log. extraEnv adds to the engine's environment. A failure is an *Error
+// whose diagnostics are those that standard error holds, after those
 // that diags (which may be nil) returns once all output has been read.
 func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
 	stdout func(io.Reader), diags func() []Diagnostic) error {
@@ -45,37 +47,62 @@ func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
 	}
 	cmd := exec.CommandContext(ctx, e.cfg.Path, args...)
 	cmd.Dir = e.cfg.Dir
-	cmd.Env = append(e.env[:len(e.env):len(e.env)], extraEnv...)
+	cmd.Env = slices.Clone(extraEnv)
+	for name, value := range e.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	cmd.SysProcAttr = processAttributes()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = e.cfg.StopTimeout
 
-	var stderr []byte
-	err := e.start(cmd, stdout, func(r io.Reader) {
-		readLines(r, maxLine, func(line []byte, _ bool) {
-			e.log(string(line))
-			if len(stderr) < maxStderr {
-				stderr = append(append(stderr, line...), '\n')
-			}
-		})
-	})
+	said := &notes{log: e.log}
+	err := e.start(cmd, stdout, func(r io.Reader) { readLines(r, maxLine, said.take) })
 	if cmd.ProcessState != nil && cmd.ProcessState.Success() {
 		return nil
 	}
-	failure := &Error{Command: name, Err: err}
+	var found []Diagnostic
 	if diags != nil {
-		failure.add(diags()...)
+		found = diags()
 	}
-	failure.add(parsePlain(string(stderr))...)
+	return failed(ctx, name, err, slices.Concat(found, parsePlain(string(said.text))), said.text)
+}
+
+// failed makes the *Error of a command that ended with err.
+func failed(ctx context.Context, name string, err error, diags []Diagnostic, stderr []byte) error {
+	failure := &Error{Command: name, Err: err}
+	failure.add(diags...)
 	if ctx.Err() != nil {
 		failure.Err = stopped(ctx)
-		if killed(cmd.ProcessState) { // the caller must know that nothing was saved
-			failure.Err = fmt.Errorf("%w (%w)", failure.Err, err)
+		if exit := killed(err); exit != nil { // the caller must know that nothing was saved
+			failure.Err = fmt.Errorf("%w (%w)", failure.Err, exit)
 		}
 	} else if len(failure.Diagnostics) == 0 {
 		failure.Err = withLastLine(err, stderr)
 	}
 	return failure
+}
+
+// notes takes what an engine says in plain text, line by line: all of it goes
+// to the log, the beginning is kept.
+type notes struct {
+	log  func(...string)
+	text []byte
+}
+
+func (n *notes) take(line []byte, _ bool) {
+	if len(line) > 0 {
+		n.log(string(line))
+	}
+	if len(n.text) < maxNotes {
+		n.text = append(append(n.text, line...), '\n')
+	}
+}
+
+// Write takes one whole line, which is how terraform-exec writes.
+func (n *notes) Write(line []byte) (int, error) {
+	text := bytes.TrimSuffix(line, []byte("\n"))
+	n.take(text[:min(len(text), maxLine)], len(text) > maxLine)
+	return len(line), nil
 }
 
 // start runs cmd to its end with its output read on two goroutines. The pipes
@@ -142,14 +169,18 @@ func (r *pipeReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// killed reports whether a signal ended the process other than the interrupt,
-// which ends an engine only before it has begun.
-func killed(p *os.ProcessState) bool {
-	if p == nil {
-		return false
+// killed gives err as the end of a process by a signal other than the
+// interrupt, which ends an engine only before it has begun; nil for any other.
+func killed(err error) *exec.ExitError {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return nil
 	}
-	status, ok := p.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() != syscall.SIGINT
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() == syscall.SIGINT {
+		return nil
+	}
+	return exit
 }
 
 // stopped is the error of a run whose context ended: the context's error and,

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 
+	tfjson "github.com/hashicorp/terraform-json"
+
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -22,23 +24,10 @@ const sensitive = "(sensitive)"
 type message struct {
 	Message    string                   `json:"@message"`
 	Type       string                   `json:"type"`
-	Diagnostic *streamDiagnostic        `json:"diagnostic"`
+	Diagnostic *tfjson.Diagnostic       `json:"diagnostic"`
 	Hook       *streamHook              `json:"hook"`
 	Changes    *streamChanges           `json:"changes"`
 	Outputs    map[string]*streamOutput `json:"outputs"`
-}
-
-type streamDiagnostic struct {
-	Severity string `json:"severity"`
-	Summary  string `json:"summary"`
-	Detail   string `json:"detail"`
-	Address  string `json:"address"`
-	Range    *struct {
-		Filename string `json:"filename"`
-		Start    struct {
-			Line int `json:"line"`
-		} `json:"start"`
-	} `json:"range"`
 }
 
 type streamHook struct {
@@ -103,7 +92,7 @@ func (s *stream) read(r io.Reader) {
 func (s *stream) take(m message) {
 	switch {
 	case m.Type == "diagnostic" && m.Diagnostic != nil:
-		d := m.Diagnostic.diagnostic()
+		d := diagnosticOf(*m.Diagnostic)
 		s.log(d.lines()...)
 		if len(s.diags) < maxDiagnostics {
 			s.diags = append(s.diags, d)
@@ -176,14 +165,6 @@ func (o *streamOutput) text() string {
 		return ""
 	}
 	return buf.String()
-}
-
-func (d *streamDiagnostic) diagnostic() Diagnostic {
-	out := Diagnostic{Severity: d.Severity, Summary: d.Summary, Detail: d.Detail, Address: d.Address}
-	if d.Range != nil {
-		out.File, out.Line = d.Range.Filename, d.Range.Start.Line
-	}
-	return out
 }
 
 // failures is every resource that failed, with the reason where a diagnostic
