@@ -10,11 +10,11 @@
 // each, started here. terraform-exec asks the engine for its version before
 // init, show and plan and apply with -json (some 40 ms each on a small target),
 // does not know -lockfile, refuses TF_VAR_* and TF_WORKSPACE in the
-// environment, and waits for whoever holds the output. It can return while its child still
-// runs when the context ends during the start, which is harmless only for
-// what holds neither a lock nor a state. The processes started here get the
-// same care as its own: a process group, killed with the parent, interrupted
-// gracefully. terraform-json describes what all of them print.
+// environment, and waits for whoever holds the output. It can return while its
+// child still runs when the context ends during the start, which is harmless
+// only for what holds neither a lock nor a state. The processes started here
+// get the same care as its own: a process group, killed with the parent,
+// interrupted gracefully. terraform-json describes what all of them print.
 //
 // The package must never pass anything through a shell, put a variable's value
 // on a command line, write a raw plan or a sensitive value to the log, or let
