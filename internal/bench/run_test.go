@@ -148,7 +148,7 @@ func startService(b *testing.B, tofu string) *service {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(binary, "serve", "--config", file)
-	cmd.Env = append(os.Environ(), "BENCH_REMOTE="+s.remote.ServeHTTP("", "").URL, "BENCH_TOFU="+tofu)
+	cmd.Env = append(os.Environ(), "BENCH_REMOTE="+s.remote.Dir, "BENCH_TOFU="+tofu)
 	log, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
