@@ -216,7 +216,9 @@ func (p *phase) whyNoPlan(ctx context.Context, e *engine, planErr error) error {
 	if ctx.Err() != nil {
 		return planErr
 	}
-	if err := e.step(release.StagePlan, func() error { return e.Validate(ctx) }); err != nil && ctx.Err() == nil {
+	err := e.step(release.StagePlan, func() error { return e.Validate(ctx) })
+	var invalid *terraform.Error
+	if errors.As(err, &invalid) && len(invalid.Diagnostics) > 0 && ctx.Err() == nil {
 		return fmt.Errorf("the code is not valid: %w", err)
 	}
 	return planErr
