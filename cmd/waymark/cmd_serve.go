@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ func newServeCommand(g *globals) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		// The database holds the keys of saved plans: nothing that this process
+		// writes is for others, whatever the mode of a data folder that was there.
+		syscall.Umask(0o077)
 		return serve(cmd.Context(), cfg, log, nil)
 	}
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -125,6 +126,56 @@ func TestLostRunners(t *testing.T) {
 	})
 	// The engine was killed with its runner, and left the state locked.
 	wantText(t, w.mustCLI("audit", "verify"), "verified:")
+}
+
+// TestDataIsPrivate holds that nobody but the service's user reads what it keeps,
+// also where the data folder was there before and is open to all.
+func TestDataIsPrivate(t *testing.T) {
+	w := newWorld(t, "")
+	data := filepath.Join(w.dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.spawn()
+	w.contact()
+	w.push("dev_us-east-1/research/1.0")
+	w.until("dev_us-east-1/research/1.0", release.Succeeded)
+	w.stop()
+	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == data {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has the mode %s", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostDataFolder loses service, runner and the folder of the run in the
+// middle of an apply: nobody may say that nothing was changed.
+func TestLostDataFolder(t *testing.T) {
+	w := newWorld(t, "")
+	w.remote.Commit(map[string]string{"main.tf": slowCode})
+	kill := w.spawn()
+	w.contact()
+	w.push("dev_us-east-1/research/1.0")
+	w.await("the apply", func() bool {
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/work/ran"))
+		return len(found) == 1
+	})
+	kill()
+	killRunner(t, filepath.Join(w.dir, "data/runs/1/1/apply-1/runner.json"))
+	if err := os.RemoveAll(filepath.Join(w.dir, "data/runs")); err != nil {
+		t.Fatal(err)
+	}
+	w.spawn()
+	w.until("dev_us-east-1/research/1.0", release.Unknown)
+	w.stop()
 }
 
 // TestRunsCannotDecide holds that the code of a run cannot approve, cancel or
