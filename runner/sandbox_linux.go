@@ -101,6 +101,9 @@ func (b *sandbox) restrict(a access) error {
 	if err := dropCapabilities(); err != nil {
 		return err
 	}
+	if err := forbidLimits(); err != nil {
+		return err
+	}
 	if _, _, errno := syscall.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(fd), 0, 0); errno != 0 {
 		return fmt.Errorf("sandbox: restricting the thread: %w", errno)
 	}

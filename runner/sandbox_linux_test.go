@@ -101,6 +101,30 @@ func TestToolsCannotReadOtherProcesses(t *testing.T) {
 	}
 }
 
+// TestToolsCannotLimitOtherProcesses holds that a tool sets limits for itself
+// alone: one on the service's time or files would end it.
+func TestToolsCannotLimitOtherProcesses(t *testing.T) {
+	box := requireSandbox(t)
+	workers := &threads{active: map[int]bool{}}
+	pid := strconv.Itoa(os.Getpid())
+	for script, works := range map[string]bool{
+		"prlimit --pid " + pid + " --rss=4000000000": false, // Linux ignores this limit
+		"ulimit -n 100 && test $(ulimit -n) = 100":   true,
+	} {
+		var out []byte
+		err := workers.run(func() (err error) {
+			if err := box.restrict(access{read: systemPaths()}); err != nil {
+				t.Error(err)
+			}
+			out, err = exec.Command("/bin/sh", "-c", script).CombinedOutput()
+			return err
+		})
+		if (err == nil) != works {
+			t.Errorf("%s: %v %s", script, err, out)
+		}
+	}
+}
+
 // TestLeftoversOfOneToolOnly holds that the end of one tool kills what it left
 // behind, through fork, fork and a session of its own, and spares a tool that
 // is at work.
