@@ -69,6 +69,12 @@ func (p *phase) setUp(first release.StageName) error {
 		return err
 	}
 	p.box = box
+	if note == "" {
+		note = p.openFolder()
+	}
+	if note != "" && p.spec.Sandbox == "require" {
+		return fmt.Errorf("%w: %s; the configuration requires a sandbox", release.ErrUnavailable, note)
+	}
 	if note != "" {
 		p.log.log(first, note)
 	}
@@ -86,6 +92,17 @@ func (p *phase) setUp(first release.StageName) error {
 		}
 	}
 	return nil
+}
+
+// openFolder says where the runner's own folder, and so the service's data, lies
+// in one that every tool may read; empty where it does not.
+func (p *phase) openFolder() string {
+	for _, open := range p.readable(p.spec.Engine.Path) {
+		if filepath.IsAbs(open) && inside(open, p.spec.Dir) {
+			return fmt.Sprintf("sandbox: tools can read the data of every run, which lies in %s, a folder of programs or of runner { readable }: set server { data_dir } to one elsewhere", open)
+		}
+	}
+	return ""
 }
 
 // toolsDir is the folder beside the tree where tools have HOME, TMPDIR and

@@ -210,6 +210,19 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
+// TestDataAmongPrograms holds that a data folder which tools can read is told
+// of, and refused where the configuration requires a sandbox.
+func TestDataAmongPrograms(t *testing.T) {
+	for mode, want := range map[string]release.Outcome{"auto": release.OutcomePassed, "require": release.OutcomeFailed} {
+		s := newSite(t, "plain")
+		spec := s.plan()
+		spec.Sandbox, spec.Readable = mode, []string{s.base}
+		planned, log := run(t, spec)
+		wantOutcome(t, planned, log, want)
+		wantIn(t, log+planned.Reason, "tools can read the data of every run", "data_dir")
+	}
+}
+
 // TestCodeThatRunsInInitCannotPoisonPlugins has OpenTofu's encryption start a
 // program of the repository during init: the plug-in cache, from which other
 // targets take their providers, is out of its reach.
