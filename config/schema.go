@@ -187,7 +187,7 @@ func backendBlock() block {
 		}),
 		about: "Where states live: any Terraform backend type, with its own arguments. The values are templates of the target; a list or map is handed on as JSON.\n\n" +
 			"Without this block states are files, `<data_dir>/state/<repository>/<team>/<env>-<scope>/terraform.tfstate`. " +
-			"With `backend \"local\"`, `path` is read from `data_dir` and must stay in it.",
+			"With `backend \"local\"`, `path` is read from `data_dir` and must stay in it; each target's state needs a folder of its own, to which its runs may write.",
 		note: "Two targets never share a state. When the file is read, the arguments are evaluated for every target of every repository, and " +
 			"two that could end in the same place are a problem. A part that only the repository's commit decides, such as `account`, " +
 			"does not count as a difference. `version`, `tag` and `commit` cannot be used: a state outlives them.\n\n" +
