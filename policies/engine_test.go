@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	tfjson "github.com/hashicorp/terraform-json"
 
+	"github.com/waymark-cd/waymark/internal/testkit"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -192,7 +192,7 @@ func TestPlan(t *testing.T) {
 func TestPlanOfARealEngine(t *testing.T) {
 	for _, kind := range []string{"tofu", "terraform"} {
 		t.Run(kind, func(t *testing.T) {
-			bin := tool(t, kind)
+			bin := testkit.Tool(t, kind)
 			dir := tree(t, map[string]string{"main.tf": `resource "terraform_data" "d" { input = "secret" }`})
 			run := func(args ...string) []byte {
 				t.Helper()
@@ -220,22 +220,6 @@ func TestPlanOfARealEngine(t *testing.T) {
 }
 
 // tool finds an engine where the repository's tools are built, or on PATH.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	built, err := filepath.Abs(filepath.Join("..", ".tools", "bin", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(built); err == nil {
-		return built
-	}
-	found, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is neither in .tools/bin nor on PATH: run make tools", name)
-	}
-	return found
-}
-
 // The runner pays this at every run.
 func BenchmarkNewAndFirstEvaluation(b *testing.B) {
 	input := read(b, tree(b, map[string]string{"main.tf": `resource "terraform_data" "d" {}`}), ".")

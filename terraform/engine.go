@@ -5,9 +5,9 @@
 // masked summary that may leave the run.
 //
 // It uses terraform-exec wherever that starts no process more on a run's way
-// and forbids nothing that is needed: for Version, asked once per service, and
-// Validate, asked only after a failed plan. The steps of a run are one process
-// each, started here. terraform-exec asks the engine for its version before
+// and forbids nothing that is needed: for Version, asked once per service. The
+// steps of a run, and validate after a failed plan, are one process each,
+// started here. terraform-exec asks the engine for its version before
 // init, show and plan and apply with -json (some 40 ms each on a small target),
 // does not know -lockfile, refuses TF_VAR_* and TF_WORKSPACE in the
 // environment, and waits for whoever holds the output. It can return while its

@@ -181,7 +181,7 @@ func TestTheWholeWayWithOneProcessPerStep(t *testing.T) {
 		must(t, b.Validate(ctx))
 		steps, err := os.ReadFile(count)
 		must(t, err)
-		if got, want := string(steps), "init\nplan\nshow\napply\n"+"version\nvalidate\n"; got != want {
+		if got, want := string(steps), "init\nplan\nshow\napply\nvalidate\n"; got != want {
 			t.Errorf("processes:\n%swant:\n%s", got, want)
 		}
 		doc, _ := json.Marshal(summary)
