@@ -366,8 +366,11 @@ func attemptDir(id int64, attempt int) string {
 	return filepath.Join(release.FormatID(id), fmt.Sprint(attempt))
 }
 
-// planName is the encrypted plan's file in the attempt's folder.
-const planName = "tfplan.age"
+// What lies in the attempt's folder, beside the runners' own folders.
+const (
+	planName = "tfplan.age" // the encrypted plan
+	treeName = "tree"       // the commit's tree, the working copy of the run
+)
 
 // removeWork deletes an attempt's saved plan and working copy; the events of
 // its runners stay, they are the run's log.
@@ -375,7 +378,7 @@ func (r *Reconciler) removeWork(id int64, attempt int) {
 	dir := r.path(attemptDir(id, attempt))
 	names := []string{planName}
 	if !r.Config.Config.Runner.Keep {
-		names = append(names, "work", "tools")
+		names = append(names, treeName, "tools")
 	}
 	for _, name := range names {
 		r.remove(id, filepath.Join(dir, name))
@@ -404,7 +407,7 @@ func (r *Reconciler) remove(id int64, path string) {
 // without this process seeing it: after a crash, or by a person's word.
 func (r *Reconciler) removeLeftovers(ctx context.Context) {
 	found, err := filepath.Glob(r.path("*/*/" + planName))
-	works, err2 := filepath.Glob(r.path("*/*/work"))
+	works, err2 := filepath.Glob(r.path("*/*/" + treeName))
 	if err := errors.Join(err, err2); err != nil || (r.Config.Config.Runner.Keep && len(found) == 0) {
 		return
 	}

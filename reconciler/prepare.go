@@ -34,12 +34,12 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 	if w == nil {
 		return spec, nil, refuse("repository %q is no longer configured: put it back, or push the tag to another one", rec.Repository)
 	}
-	d, tree, err := r.checkout(ctx, w, *rec, filepath.Join(dir, "work"))
+	d, tree, err := r.checkout(ctx, w, *rec, filepath.Join(dir, treeName))
 	if errors.Is(err, release.ErrNotFound) {
 		// The repository's cache was made anew since the tag was admitted.
 		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
 		if _, err = w.inspect(ctx, []Ref{ref}); err == nil {
-			d, tree, err = r.checkout(ctx, w, *rec, filepath.Join(dir, "work"))
+			d, tree, err = r.checkout(ctx, w, *rec, filepath.Join(dir, treeName))
 		}
 	}
 	if err != nil {
@@ -105,7 +105,7 @@ func (r *Reconciler) spec(rec store.Record, d *config.Deployment, phase release.
 	attempt := r.path(attemptDir(rec.ID, rec.Attempt))
 	cfg := r.Config.Config
 	s := release.Spec{Format: release.ProtocolFormat, RunID: rec.ID, Attempt: rec.Attempt, Kind: rec.Kind, Phase: phase,
-		Tag: rec.Tag, Target: rec.Target, Dir: filepath.Join(attempt, folder), WorkDir: filepath.Join(attempt, "work"),
+		Tag: rec.Tag, Target: rec.Target, Dir: filepath.Join(attempt, folder), WorkDir: filepath.Join(attempt, treeName),
 		PlanFile: filepath.Join(attempt, planName), Engine: r.Engine, Backend: d.Backend, Stack: d.Stack,
 		Policy:   release.PolicySpec{AllowedProviders: cfg.Policy.AllowedProviders, AllowedModules: cfg.Policy.AllowedModules},
 		Writable: cfg.Runner.Writable, Readable: cfg.Runner.Readable, Sandbox: cfg.Runner.Sandbox,

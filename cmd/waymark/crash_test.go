@@ -56,7 +56,7 @@ func TestKilledInTheMiddleOfAnApply(t *testing.T) {
 		w.push(tag)
 		work := ""
 		w.await("the apply of "+tag, func() bool {
-			found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs", fmt.Sprint(i+1), "*/work/ran"))
+			found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs", fmt.Sprint(i+1), "*/tree/ran"))
 			if len(found) == 1 {
 				work = filepath.Dir(found[0])
 			}
@@ -101,7 +101,7 @@ func TestLostRunners(t *testing.T) {
 	w.contact()
 	w.push("dev_us-east-1/research/1.0")
 	w.await("the apply", func() bool {
-		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/work/ran"))
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/tree/ran"))
 		return len(found) == 1
 	})
 	kill()
@@ -117,7 +117,7 @@ func TestLostRunners(t *testing.T) {
 	w.await("1.1 in line", func() bool { return strings.Contains(w.states()["dev_us-east-1/research/1.1"], "unknown") })
 	w.mustCLI("runs", "resolve", r.ID, "--abandon")
 	w.await("1.1 to go on", func() bool {
-		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/2/*/work"))
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/2/*/tree"))
 		for _, work := range found {
 			_ = os.WriteFile(filepath.Join(work, "go"), nil, 0o600)
 		}
@@ -170,7 +170,7 @@ func TestLostDataFolder(t *testing.T) {
 	w.contact()
 	w.push("dev_us-east-1/research/1.0")
 	w.await("the apply", func() bool {
-		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/work/ran"))
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/tree/ran"))
 		return len(found) == 1
 	})
 	kill()
@@ -211,12 +211,12 @@ resource "terraform_data" "evil" {
 	w.remote.Commit(map[string]string{"main.tf": slowCode})
 	w.push("dev_us-east-1/research/1.1")
 	w.await("an apply", func() bool {
-		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/3/1/work/ran"))
+		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/3/1/tree/ran"))
 		return len(found) == 1
 	})
 	w.mustCLI("runs", "approve", waiting.ID)
 	w.until("staging_us-east-1/risk/1.0", release.Succeeded)
-	if err := os.WriteFile(filepath.Join(w.dir, "data/runs/3/1/work/go"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.dir, "data/runs/3/1/tree/go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.until("dev_us-east-1/research/1.1", release.Succeeded)

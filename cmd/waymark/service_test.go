@@ -57,7 +57,7 @@ func TestOneTagOneApply(t *testing.T) {
 	}
 	left, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/*/*/*"))
 	for _, path := range left {
-		if name := filepath.Base(path); name == "work" || name == "tfplan.age" {
+		if name := filepath.Base(path); name == "tree" || name == "tfplan.age" {
 			t.Errorf("%s was left behind", path)
 		}
 	}
