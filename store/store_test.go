@@ -249,6 +249,24 @@ func TestUpdateChecksTheStepAndUndoesEverythingOnError(t *testing.T) {
 	})
 }
 
+// TestNoChangeWithoutItsEntry holds both halves of one promise: a change writes
+// its entry, and where the entry cannot be written the change does not happen.
+func TestNoChangeWithoutItsEntry(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Store, _ string) {
+		id := admit(t, s, "dev_us-east-1/research/1.0")
+		_, err := s.Update(t.Context(), id, store.Update{Change: to(release.Running),
+			Entry: audit.Entry{Action: "run.started", Details: map[string]any{"unwritable": make(chan int)}}})
+		if r, _ := s.Run(t.Context(), id); err == nil || r.State != release.Queued {
+			t.Errorf("without its entry: %v, the run is %s", err, r.State)
+		}
+		update(t, s, id, release.Cancelled)
+		e := entries(t, s)
+		if last := e[len(e)-1]; len(e) != 2 || last.Action != "run.cancelled" || last.RunID != id || last.Commit != "c0ffee" {
+			t.Errorf("entries %+v", e)
+		}
+	})
+}
+
 func TestDetailsAndBoard(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *store.Store, _ string) {
 		id := admit(t, s, "dev_us-east-1/research/1.0")

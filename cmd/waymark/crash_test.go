@@ -92,9 +92,10 @@ func TestKilledInTheMiddleOfAnApply(t *testing.T) {
 	w.stop()
 }
 
-// TestLostRunners kills service and runner in the middle of an apply: the run is
-// unknown, holds its target, and goes on when a person has decided.
-func TestLostRunners(t *testing.T) {
+// lostInApply kills service and runner in the middle of the apply of
+// dev_us-east-1/research/1.0, which is run 1.
+func lostInApply(t *testing.T) *world {
+	t.Helper()
 	w := newWorld(t, "")
 	w.remote.Commit(map[string]string{"main.tf": slowCode})
 	kill := w.spawn()
@@ -106,6 +107,13 @@ func TestLostRunners(t *testing.T) {
 	})
 	kill()
 	killRunner(t, filepath.Join(w.dir, "data/runs/1/1/apply-1/runner.json"))
+	return w
+}
+
+// TestLostRunners kills service and runner in the middle of an apply: the run is
+// unknown, holds its target, and goes on when a person has decided.
+func TestLostRunners(t *testing.T) {
+	w := lostInApply(t)
 	w.spawn()
 	r := w.until("dev_us-east-1/research/1.0", release.Unknown)
 	wantText(t, r.Reason, "resolve")
@@ -164,17 +172,7 @@ func TestDataIsPrivate(t *testing.T) {
 // TestLostDataFolder loses service, runner and the folder of the run in the
 // middle of an apply: nobody may say that nothing was changed.
 func TestLostDataFolder(t *testing.T) {
-	w := newWorld(t, "")
-	w.remote.Commit(map[string]string{"main.tf": slowCode})
-	kill := w.spawn()
-	w.contact()
-	w.push("dev_us-east-1/research/1.0")
-	w.await("the apply", func() bool {
-		found, _ := filepath.Glob(filepath.Join(w.dir, "data/runs/1/1/tree/ran"))
-		return len(found) == 1
-	})
-	kill()
-	killRunner(t, filepath.Join(w.dir, "data/runs/1/1/apply-1/runner.json"))
+	w := lostInApply(t)
 	if err := os.RemoveAll(filepath.Join(w.dir, "data/runs")); err != nil {
 		t.Fatal(err)
 	}
