@@ -40,7 +40,7 @@ build:
 
 test:
 	@scripts/system-packages.sh postgresql openssh-server
-	@$(GET) $(if $(PINNED),-pinned) tofu terraform tflint terraform-provider-time
+	@$(GET) $(if $(PINNED),-pinned) tofu terraform terraform-1.5 tflint terraform-provider-time
 	@go test $(if $(RACE),-race) -count=1 -timeout 20m ./...
 
 test-short:

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -129,15 +130,23 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if p, ok := s.foreign(r); ok {
+			drain(r)
 			send(w, p)
 			return
 		}
 		if !isOpen(r) && !s.knows(r) {
+			drain(r)
 			s.askForToken(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// drain reads what is left of a body that nobody will look at: a connection that
+// is closed over unread bytes is reset, and its client may lose the answer.
+func drain(r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // bounded by MaxBytesReader; how it ends changes nothing
 }
 
 func (s *Server) setHeaders(h http.Header) {

@@ -1,10 +1,12 @@
 package terraform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -249,6 +251,10 @@ func parsePlain(text string) []Diagnostic {
 	for i := range out {
 		out[i].Detail = strings.TrimSpace(out[i].Detail)
 	}
+	// Some versions print their introduction to the list as its first error.
+	slices.SortStableFunc(out, func(a, b Diagnostic) int {
+		return cmp.Compare(min(len(b.File), 1), min(len(a.File), 1))
+	})
 	return out
 }
 

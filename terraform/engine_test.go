@@ -34,12 +34,15 @@ func tool(t *testing.T, name string) string {
 	return ""
 }
 
-// eachEngine runs a test with both real engines.
+// terraform15 is the pinned Terraform, beside a newer one that may be on PATH.
+const terraform15 = "terraform-1.5"
+
+// eachEngine runs a test with each real engine, by the name of its program.
 func eachEngine(t *testing.T, test func(t *testing.T, kind string)) {
 	if testing.Short() {
 		t.Skip("needs real engines")
 	}
-	for _, kind := range []string{terraform.Tofu, terraform.Terraform} {
+	for _, kind := range []string{terraform.Tofu, terraform.Terraform, terraform15} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			test(t, kind)
@@ -69,7 +72,7 @@ func newBench(t *testing.T, kind string, files map[string]string, change func(*t
 	base := t.TempDir()
 	b := &bench{plan: filepath.Join(base, "work", "saved.plan"), see: func(string) {}}
 	b.cfg = terraform.Config{
-		Kind: kind, Dir: filepath.Join(base, "work"), ScratchDir: filepath.Join(base, "scratch"),
+		Kind: strings.TrimSuffix(kind, "-1.5"), Dir: filepath.Join(base, "work"), ScratchDir: filepath.Join(base, "scratch"),
 		Env: map[string]string{"PATH": "/usr/bin:/bin", "HOME": base, "TMPDIR": base},
 		Log: func(line string) {
 			b.mu.Lock()
@@ -294,7 +297,7 @@ resource "terraform_data" "slow" {
 }`}, nil)
 		must(t, b.Init(t.Context(), nil))
 		must(t, b.Plan(t.Context(), terraform.PlanOptions{Out: b.plan}))
-		other, err := terraform.New(terraform.Config{Path: b.cfg.Path, Kind: kind, Dir: b.cfg.Dir, Env: b.cfg.Env, ScratchDir: b.cfg.ScratchDir})
+		other, err := terraform.New(terraform.Config{Path: b.cfg.Path, Kind: strings.TrimSuffix(kind, "-1.5"), Dir: b.cfg.Dir, Env: b.cfg.Env, ScratchDir: b.cfg.ScratchDir})
 		must(t, err)
 
 		started := make(chan struct{})

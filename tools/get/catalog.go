@@ -39,6 +39,12 @@ func catalog() []tool {
 			LDFlags: "-X github.com/hashicorp/terraform/version.dev=no",
 			About:   "2 to 3 minutes", Minimum: "1.5.0",
 		},
+		{ // for the tests alone, beside whatever newer one is on PATH: the last under the MPL
+			Name: "terraform-1.5", Product: "Terraform", Dir: "tools/terraform",
+			Module: "github.com/hashicorp/terraform", Package: "github.com/hashicorp/terraform",
+			LDFlags: "-X github.com/hashicorp/terraform/version.dev=no",
+			About:   "2 to 3 minutes, a few seconds where terraform was just built",
+		},
 		{
 			Name: "tflint", Product: "TFLint", Dir: "tools/tflint",
 			Module: "github.com/terraform-linters/tflint", Package: "github.com/terraform-linters/tflint",
