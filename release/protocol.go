@@ -43,6 +43,9 @@ type Spec struct {
 	// Env is the environment of engine and providers: the run's credentials and
 	// what the configuration adds. Gates never get it.
 	Env map[string]string `json:"env,omitempty"`
+	// SessionDir is the folder that the service keeps session files in while the
+	// phase goes on; tools may read it. Empty: there is none.
+	SessionDir string `json:"session_dir,omitempty"`
 
 	PlanRecipient string `json:"plan_recipient,omitempty"` // age recipient, PhasePlan
 	PlanIdentity  string `json:"plan_identity,omitempty"`  // age identity, PhaseApply
@@ -55,6 +58,7 @@ type Spec struct {
 type EngineSpec struct {
 	Kind        string `json:"kind"`                   // "tofu" or "terraform"
 	Path        string `json:"path"`                   // absolute
+	Version     string `json:"version,omitempty"`      // such as "1.12.6"; empty: not known
 	PluginDir   string `json:"plugin_dir,omitempty"`   // a filesystem mirror of providers; empty: the registry
 	PluginCache string `json:"plugin_cache,omitempty"` // one cache for all runs
 }

@@ -217,6 +217,7 @@ func findEngine(ctx context.Context, cfg *config.Config) (release.EngineSpec, er
 	if err != nil {
 		return spec, fmt.Errorf("%w: engine: %s does not say its version: %v", release.ErrInvalid, found, err)
 	}
+	spec.Version = has
 	if e.Version == "" {
 		return spec, nil
 	}
