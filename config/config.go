@@ -27,7 +27,9 @@ type Config struct {
 	GlobalRegion string   // Region that global resources are deployed from; empty: there are no global targets
 	Teams        []string // at least one
 	Environments []Environment
+	AWS          AWS
 	Credentials  Credentials
+	Triggers     []Trigger
 	Gates        []GateConfig // all of them, also those that are not enabled
 	Policy       Policy
 	Runner       Runner
@@ -59,6 +61,9 @@ type Repository struct {
 	Username        string
 	Password        Secret
 	CAFile          string // absolute path, or empty
+	// CodeCommit is the Region of a CodeCommit repository, whose passwords are
+	// made from the service's AWS identity; empty for any other repository.
+	CodeCommit string
 }
 
 // Webhook is how the forge proves that a push message is its own.
@@ -106,11 +111,29 @@ type Environment struct {
 	Accounts     []string
 }
 
+// AWS is how the service and its runs reach AWS.
+type AWS struct {
+	Region    string            // where nothing else names one; empty: the SDK's own choice
+	Profile   string            // of the service's own identity; empty: the SDK's default chain
+	Endpoints map[string]string // URL by service, such as "s3"
+	CABundle  string            // absolute path, or empty
+	Proxy     string            // URL, or empty for what the process's environment says
+}
+
 // Credentials are the roles of a run, as templates of role ARNs.
 type Credentials struct {
-	RunRole   Template
-	PlanRole  Template
-	ApplyRole Template
+	RunRole        Template
+	PlanRole       Template
+	ApplyRole      Template
+	ExternalID     Template
+	SourceIdentity string // "run" or "none"
+}
+
+// Trigger is a queue of events that make the service look at a repository.
+type Trigger struct {
+	Kind     string // "sqs"
+	QueueURL string
+	Region   string // empty: that of the URL
 }
 
 // GateConfig is one outside scanner.

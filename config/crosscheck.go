@@ -22,6 +22,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkAccountUse(cfg)
 	d.checkGlobalUse(cfg)
 	d.checkBackend(cfg)
+	d.checkAWS(cfg)
 	d.checkTargets(cfg)
 }
 
@@ -194,7 +195,7 @@ func (d *decoder) checkBackend(cfg *Config) {
 // templates returns every template of the file, in a fixed order.
 func (c *Config) templates() []Template {
 	all := []Template{c.Stack.Account, c.Stack.Path, c.Stack.VarFiles, c.Stack.Variables, c.Stack.Module,
-		c.Credentials.RunRole, c.Credentials.PlanRole, c.Credentials.ApplyRole}
+		c.Credentials.RunRole, c.Credentials.PlanRole, c.Credentials.ApplyRole, c.Credentials.ExternalID}
 	for _, name := range sortedKeys(c.Backend.Values) {
 		all = append(all, c.Backend.Values[name])
 	}

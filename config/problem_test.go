@@ -114,6 +114,32 @@ environment "b" {
 		{"path leaves", minimal + `stack { path = "${team}/../../x" }`, `climbs with ".."`},
 		{"absolute var file", minimal + `stack { var_files = ["/etc/${env}"] }`, `the path "/etc/dev" is absolute`},
 		{"bad role", minimal + `credentials { run_role = "WaymarkRun" }`, `credentials.run_role of dev_us-east-1/research: it is no role`},
+		{"role of nobody", minimal + `credentials { plan_role = "arn:aws:iam::111122223333:role/P" }`, `credentials.plan_role does nothing without run_role`},
+		{"another identity for the state", minimal + `credentials { run_role = "arn:aws:iam::111122223333:role/R" }
+backend "s3" {
+  bucket  = "b"
+  key     = "${repository}/${env}/${scope}/${team}"
+  profile = "admin"
+}`, `:10:3: backend "s3" cannot set profile beside credentials.run_role`},
+		{"another identity for the code", minimal + `credentials { run_role = "arn:aws:iam::111122223333:role/R" }
+engine { env = { AWS_PROFILE = "admin" } }`, `:7:10: engine.env cannot set AWS_PROFILE beside credentials.run_role`},
+		{"bad external id", minimal + `credentials {
+  run_role    = "arn:aws:iam::111122223333:role/R"
+  external_id = "a b"
+}`, `credentials.external_id of dev_us-east-1/research: it is no external id`},
+		{"unknown service", minimal + `aws { endpoints = { dynamo = "http://localhost:1" } }`, `aws.endpoints cannot set "dynamo": did you mean "dynamodb"?`},
+		{"password in an endpoint", minimal + `aws { endpoints = { s3 = "https://u:hunter2@h" } }`, `aws.endpoints.s3 holds a user name or password`},
+		{"queue for nobody", minimal + `trigger "sqs" { queue_url = "https://sqs.us-east-1.amazonaws.com/1/q" }`, `trigger "sqs" is for CodeCommit, and no repository is there`},
+		{"queue nowhere", minimal + `trigger "sqs" { queue_url = "http://localhost:9324/q" }`, `the queue's Region is not known`},
+		{"codecommit over ssh", minimal + `repository "x" {
+  url        = "ssh://h/x"
+  codecommit = "us-east-1"
+}`, `codecommit does nothing for this repository: its url is reached by ssh`},
+		{"codecommit and a password", minimal + `repository "x" {
+  url        = "https://h/x"
+  codecommit = "us-east-1"
+  password   = "hunter2"
+}`, `codecommit makes user name and password by itself`},
 		{"unknown gate", minimal + `gate "chekov" {}`, `there is no gate "chekov": did you mean "checkov"?`},
 		{"setting of another gate", minimal + `gate "tflint" { check = ["CKV_AWS_1"] }`, `check is a setting of checkov, not of tflint`},
 		{"severity as check", minimal + `gate "checkov" { check = ["HIGH"] }`, `checkov knows no severities`},

@@ -40,6 +40,7 @@ type Deployment struct {
 	PlanRole        string // ARN, or empty
 	ApplyRole       string // ARN, or empty
 	RunRole         string // ARN, or empty
+	ExternalID      string // for RunRole, or empty
 	Gates           []GateConfig
 	Approvals       int
 }
@@ -80,9 +81,13 @@ func (c *Config) Resolve(in ResolveInput) (*Deployment, error) {
 	out.RunRole = r.text(c.Credentials.RunRole)
 	out.PlanRole = r.text(c.Credentials.PlanRole)
 	out.ApplyRole = r.text(c.Credentials.ApplyRole)
+	out.ExternalID = r.text(c.Credentials.ExternalID)
 	r.allowed(env, out)
 	out.Backend = r.backend(at)
 	out.Stack = r.stack()
+	if r.err == nil {
+		r.err = c.reach(out.Backend)
+	}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -257,8 +262,8 @@ func locate(spec release.BackendSpec) BackendLocation {
 		out.Lock = filepath.Join(filepath.Dir(v["path"]), ".terraform.tfstate.lock.info")
 	case "s3":
 		out.Lock = v["dynamodb_table"]
-		if out.Lock == "" && v["use_lockfile"] == "true" {
-			out.Lock = out.Key + ".tflock"
+		if v["use_lockfile"] == "true" {
+			out.Lock = strings.TrimPrefix(out.Lock+" and "+out.Key+".tflock", " and ")
 		}
 	case "gcs":
 		out.Key = path.Join(v["prefix"], "default.tfstate")

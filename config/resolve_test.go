@@ -85,13 +85,19 @@ func TestResolveRefuses(t *testing.T) {
   accounts = ["111122223333"]
 }`, files{"v.tfvars": `account = "444455556666"`}, release.ErrRefused,
 			`the target's account, "444455556666", is not one that environment x allows`},
-		{"role reaches another account", account + `credentials { apply_role = "arn:aws:iam::${tfvar("v.tfvars", "other")}:role/X" }
+		{"role reaches another account", account + `credentials {
+  run_role   = "arn:aws:iam::444455556666:role/R"
+  apply_role = "arn:aws:iam::${tfvar("v.tfvars", "other")}:role/X"
+}
 environment "x" {
   regions  = ["us-east-1"]
   accounts = ["111122223333"]
 }`, files{"v.tfvars": "account = \"111122223333\"\nother = \"444455556666\""}, release.ErrRefused,
 			`the account of apply_role, "444455556666", is not one that environment x allows`},
-		{"role is none", `credentials { plan_role = "arn:aws:iam::${tfvar("v.tfvars", "a")}:role/X" }`,
+		{"role is none", `credentials {
+  run_role  = "arn:aws:iam::444455556666:role/R"
+  plan_role = "arn:aws:iam::${tfvar("v.tfvars", "a")}:role/X"
+}`,
 			files{"v.tfvars": `a = "1 2"`}, release.ErrRefused, `credentials.plan_role: refused: it is no role`},
 		{"stack leaves", `stack { path = "stacks/${tfvar("v.tfvars", "a")}" }`,
 			files{"v.tfvars": `a = "../../etc"`}, release.ErrRefused, `climbs with ".."`},

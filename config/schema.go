@@ -82,7 +82,7 @@ func schema() block {
 				meaning: "The Region from which global resources are deployed. It is `region` in the templates of global targets. Without it, tags with the scope `global` are refused."},
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
-			environmentBlock(), credentialsBlock(), gateBlock(), policyBlock(), runnerBlock()},
+			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), policyBlock(), runnerBlock()},
 	}
 }
 
@@ -143,6 +143,9 @@ func repositoryBlock() block {
 				example: `env("GIT_PASSWORD")`, meaning: "Password or access token, for HTTP URLs."},
 			{name: "ca_file", at: of(func(r *Repository) any { return &r.CAFile }), file: true, unset: "the system's own",
 				example: `"/etc/waymark/ca.pem"`, meaning: "Certificates that are trusted for HTTPS URLs, as PEM."},
+			{name: "codecommit", at: of(func(r *Repository) any { return &r.CodeCommit }), check: checkRegion,
+				unset: "the Region in the URL of a CodeCommit repository, otherwise none", example: `"us-east-1"`,
+				meaning: "Region of a CodeCommit repository. Its passwords are made from the service's own AWS identity, which needs `codecommit:GitPull`."},
 		},
 		blocks: []block{{
 			name:  "webhook",
@@ -242,24 +245,6 @@ func environmentBlock() block {
 			{name: "accounts", at: of(func(e *Environment) any { return &e.Accounts }), check: checkAccount, unset: "any account",
 				example: `["111122223333"]`,
 				meaning: "Accounts that targets of this environment may be in, whatever the repository says. Checked against `stack.account` and against the accounts of the plan and apply roles."},
-		},
-	}
-}
-
-func credentialsBlock() block {
-	return block{
-		name:  "credentials",
-		in:    within(func(c *Config, _ string) any { return &c.Credentials }),
-		about: "The AWS roles of a run, as templates of role ARNs. Without this block a run gets no AWS credentials from Waymark.",
-		fields: []field{
-			{name: "run_role", at: of(func(c *Credentials) any { return &c.RunRole }), yields: yieldsString, unset: "none",
-				example: `"arn:aws:iam::111122223333:role/WaymarkRun"`,
-				meaning: "Role in the tooling account. A run's session reaches its own state object, lock and account, nothing else."},
-			{name: "plan_role", at: of(func(c *Credentials) any { return &c.PlanRole }), yields: yieldsString, unset: "none",
-				example: `"arn:aws:iam::${account}:role/WaymarkPlan"`,
-				meaning: "Role of the plan, for code whose provider assumes no role by itself."},
-			{name: "apply_role", at: of(func(c *Credentials) any { return &c.ApplyRole }), yields: yieldsString, unset: "none",
-				example: `"arn:aws:iam::${account}:role/InfraBuildRole"`, meaning: "Role of the apply."},
 		},
 	}
 }

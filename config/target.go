@@ -146,6 +146,8 @@ func (c *Config) judgeText(name, s string) error {
 		check = checkModule
 	case "credentials.run_role", "credentials.plan_role", "credentials.apply_role":
 		check = checkRole
+	case "credentials.external_id":
+		check = checkExternalID
 	}
 	if summary, detail := check(s); summary != "" {
 		return fmt.Errorf("%w: it %s: %s", release.ErrRefused, summary, detail)

@@ -63,6 +63,8 @@ func (d *decoder) store(f *field, into any, value cty.Value, at hcl.Range, path 
 		*into = d.duration(f, value, at, path)
 	case *[]string:
 		*into = d.texts(f, value, at, path)
+	case *map[string]string:
+		*into = d.addresses(f, value, at, path)
 	case *map[string]Secret:
 		*into = d.environment(value, at, path)
 	default:
@@ -177,6 +179,24 @@ func (d *decoder) duration(f *field, value cty.Value, at hcl.Range, path string)
 	return got
 }
 
+// addresses reads a map of strings whose keys are f.oneOf.
+func (d *decoder) addresses(f *field, value cty.Value, at hcl.Range, path string) map[string]string {
+	if t := value.Type(); value.IsNull() || !value.IsKnown() || !(t.IsObjectType() || t.IsMapType()) {
+		d.report(at, fmt.Sprintf("%s must be a map of strings", path), "write "+f.example)
+		return nil
+	}
+	out := map[string]string{}
+	for k, v := range value.Elements() {
+		name := k.AsString()
+		if !slices.Contains(f.oneOf, name) {
+			d.report(at, fmt.Sprintf("%s cannot set %q", path, short(name)), choose(name, f.oneOf))
+			continue
+		}
+		out[name] = d.text(&field{check: f.check}, v, at, path+"."+name)
+	}
+	return out
+}
+
 // environmentName is what a variable of the engine's environment may be called.
 var environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -184,6 +204,11 @@ var environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // sets or checks.
 var reservedVariables = []string{"TF_CLI_", "TF_DATA_DIR", "TF_IN_AUTOMATION", "TF_INPUT", "TF_LOG",
 	"TF_REATTACH_PROVIDERS", "TF_VAR_", "TF_WORKSPACE"}
+
+// awsVariables are those that a run's own session sets where there is one.
+var awsVariables = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+	"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+	"AWS_CONTAINER_", "AWS_EC2_METADATA_"}
 
 // environment reads a map of variables; the values may be secrets and are never
 // repeated.
