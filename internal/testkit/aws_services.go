@@ -1,0 +1,6 @@
+package testkit
+
+// awsServices returns what StartAWS serves.
+func (a *AWS) awsServices() []*awsService {
+	return []*awsService{a.stsService()}
+}
