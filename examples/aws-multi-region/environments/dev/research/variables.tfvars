@@ -1,0 +1,2 @@
+team    = "research"
+account = "111111111111"

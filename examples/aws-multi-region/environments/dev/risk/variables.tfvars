@@ -1,0 +1,2 @@
+team    = "risk"
+account = "222222222222"

@@ -1,0 +1,2 @@
+team    = "research"
+account = "777777777777"

@@ -1,0 +1,2 @@
+team    = "risk"
+account = "888888888888"

@@ -1,0 +1,2 @@
+team    = "research"
+account = "333333333333"

@@ -1,0 +1,2 @@
+team    = "risk"
+account = "444444444444"

@@ -1,0 +1,9 @@
+variable "env" {
+  description = "Environment."
+  type        = string
+}
+
+variable "team" {
+  description = "Team."
+  type        = string
+}
