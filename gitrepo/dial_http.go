@@ -21,9 +21,13 @@ type httpDialer struct {
 	client         *http.Client
 	base           string // without a trailing slash, without credentials
 	user, password string
+	credentials    func(ctx context.Context, url string) (username, password string, err error)
 }
 
 func newHTTPDialer(cfg Config, a address) (*httpDialer, error) {
+	if cfg.Credentials != nil && (cfg.Username != "" || cfg.Password != "") {
+		return nil, errors.New("a user name or password is set beside credentials that are asked for: set one of the two")
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = 2 * time.Minute
 	if cfg.CAFile != "" {
@@ -40,7 +44,7 @@ func newHTTPDialer(cfg Config, a address) (*httpDialer, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	d := &httpDialer{base: a.shown(), user: a.user, password: a.password}
+	d := &httpDialer{base: a.shown(), user: a.user, password: a.password, credentials: cfg.Credentials}
 	if cfg.Username != "" || cfg.Password != "" {
 		d.user, d.password = cfg.Username, cfg.Password
 	}
@@ -66,7 +70,10 @@ func sameHost(req *http.Request, via []*http.Request) error {
 const infoRefs = "/info/refs"
 
 func (d *httpDialer) dial(ctx context.Context) (conn, error) {
-	c := &httpConn{dialer: d}
+	c := &httpConn{dialer: d, base: d.base, user: d.user, password: d.password}
+	if err := c.login(ctx); err != nil {
+		return nil, err
+	}
 	res, err := c.do(ctx, http.MethodGet, d.base+infoRefs+"?service=git-upload-pack", nil)
 	if err != nil {
 		return nil, err
@@ -96,10 +103,27 @@ func (d *httpDialer) dial(ctx context.Context) (conn, error) {
 }
 
 type httpConn struct {
-	dialer *httpDialer
-	base   string
-	first  io.Reader
-	body   io.Closer
+	dialer         *httpDialer
+	base           string
+	user, password string
+	first          io.Reader
+	body           io.Closer
+}
+
+// login asks for the credentials where the configuration says whom to ask.
+func (c *httpConn) login(ctx context.Context) (err error) {
+	if c.dialer.credentials == nil {
+		return nil
+	}
+	c.user, c.password, err = c.dialer.credentials(ctx, c.base)
+	switch {
+	case err == nil:
+		return nil
+	case isSentinel(err):
+		return fmt.Errorf("no credentials for the server: %w", err)
+	}
+	return &trouble{what: "no credentials for the server", cause: err,
+		next: "see to what it names: this service's identity, the network, or whoever issues the credentials"}
 }
 
 func (c *httpConn) greeting() io.Reader { return c.first }
@@ -126,8 +150,40 @@ func (c *httpConn) ask(ctx context.Context, request []byte) (io.Reader, error) {
 	return res.Body, nil
 }
 
-// do sends one request; the body of the one before is closed.
+// do sends one request; the body of the one before is closed. Refused
+// credentials that can be asked for are asked for once more.
 func (c *httpConn) do(ctx context.Context, method, where string, body []byte) (*http.Response, error) {
+	res, err := c.send(ctx, method, where, body)
+	if err == nil && refused(res) && c.dialer.credentials != nil {
+		if err := c.login(ctx); err != nil {
+			c.close()
+			return nil, err
+		}
+		res, err = c.send(ctx, method, where, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer c.close()
+	if refused(res) && c.dialer.credentials != nil {
+		return nil, &trouble{what: "the server refuses the credentials", cause: &statusError{res.Status},
+			next: "check that this service's identity may read the repository, and this machine's clock"}
+	}
+	return nil, statusTrouble(res, c.hasLogin())
+}
+
+// refused tells of an answer to wrong credentials: servers that check a
+// signature in place of a password answer 403, others 401.
+func refused(res *http.Response) bool {
+	return res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden
+}
+
+func (c *httpConn) hasLogin() bool { return c.user != "" || c.password != "" }
+
+func (c *httpConn) send(ctx context.Context, method, where string, body []byte) (*http.Response, error) {
 	c.close()
 	req, err := http.NewRequestWithContext(ctx, method, where, bytes.NewReader(body))
 	if err != nil {
@@ -139,19 +195,15 @@ func (c *httpConn) do(ctx context.Context, method, where string, body []byte) (*
 		req.Header.Set("Content-Type", "application/x-git-upload-pack-request")
 		req.Header.Set("Accept", "application/x-git-upload-pack-result")
 	}
-	if c.dialer.user != "" || c.dialer.password != "" {
-		req.SetBasicAuth(c.dialer.user, c.dialer.password)
+	if c.hasLogin() {
+		req.SetBasicAuth(c.user, c.password)
 	}
 	res, err := c.dialer.client.Do(req)
 	if err != nil {
 		return nil, httpTrouble(err)
 	}
 	c.body = res.Body
-	if res.StatusCode == http.StatusOK {
-		return res, nil
-	}
-	defer c.close()
-	return nil, statusTrouble(res, c.dialer.user != "" || c.dialer.password != "")
+	return res, nil
 }
 
 func httpTrouble(err error) error {

@@ -57,6 +57,13 @@ type Config struct {
 	Password       string // HTTP basic: password or token
 	CAFile         string // PEM certificates trusted besides the system's
 
+	// Credentials, where set, gives the user name and password for HTTP(S); a
+	// Username or Password beside it is invalid. It is asked anew for each
+	// exchange, because a password may be a signature that is soon too old, and
+	// once more for a request that the server refuses with what it gave. The url
+	// is the clone address without credentials. Other schemes never ask.
+	Credentials func(ctx context.Context, url string) (username, password string, err error)
+
 	MaxRefs        int   // tags in one listing; default 1,000,000
 	MaxPackBytes   int64 // of one fetch; default 4 GiB
 	MaxObjectBytes int64 // of one inflated object; default 256 MiB
