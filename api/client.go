@@ -150,6 +150,20 @@ func (c *Client) Decide(ctx context.Context, id, action string, d Decision) (Run
 	return call[Run](ctx, c, http.MethodPost, "runs/"+escape(id, action), nil, body)
 }
 
+// Locks gives the held locks of all states, or of one target's.
+func (c *Client) Locks(ctx context.Context, target string) (LockList, error) {
+	return get[LockList](ctx, c, "locks", query("target", target))
+}
+
+// Unlock releases the lock of one target's state and gives what was released.
+func (c *Client) Unlock(ctx context.Context, t TargetRef, u Unlock) (LockList, error) {
+	body, err := json.Marshal(u)
+	if err != nil {
+		return LockList{}, fmt.Errorf("encoding the request: %w", err)
+	}
+	return call[LockList](ctx, c, http.MethodPost, "targets/"+escape(t.Env, t.Scope, t.Team, "unlock"), nil, body)
+}
+
 // Logs copies the run's log to w as text lines. With follow it goes on until
 // the run ends or ctx does.
 func (c *Client) Logs(ctx context.Context, id string, follow bool, w io.Writer) error {

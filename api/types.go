@@ -244,6 +244,33 @@ type Decision struct {
 	As     string   `json:"as,omitempty" enum:"replan,accept,abandon" doc:"How an unknown run is resolved; for resolve alone"`
 }
 
+// Lock is a held lock on a target's state.
+type Lock struct {
+	Target    TargetRef `json:"target"`
+	Kind      string    `json:"kind,omitempty" doc:"dynamodb, s3 or local"`
+	Where     string    `json:"where,omitempty" doc:"Table and item, object, or file"`
+	ID        string    `json:"id,omitempty" doc:"The engine's id of the lock"`
+	Who       string    `json:"who,omitempty" doc:"user@host, as the engine wrote it"`
+	Operation string    `json:"operation,omitempty" example:"OperationTypeApply"`
+	Created   time.Time `json:"created,omitzero"`
+	RunID     string    `json:"run_id,omitempty" doc:"The run of this service that took it; absent for a stranger's"`
+	Alive     bool      `json:"alive" doc:"Whether that run is still at work"`
+	Error     string    `json:"error,omitempty" doc:"Why the locks of this target cannot be told"`
+}
+
+// LockList holds the held locks.
+type LockList struct {
+	Locks []Lock `json:"locks" nullable:"false"`
+}
+
+// Unlock is the body of unlock.
+type Unlock struct {
+	_      struct{} `additionalProperties:"false"` // a misspelt member is an error
+	ID     string   `json:"id,omitempty" maxLength:"200" doc:"Of the lock; left out for whatever a dead run of this service holds"`
+	Force  bool     `json:"force,omitempty" doc:"Release it although it is not our own dead run's; needs id"`
+	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why; it goes into the audit log"`
+}
+
 // Health is the answer to /healthz and /readyz.
 type Health struct {
 	OK      bool    `json:"ok"`

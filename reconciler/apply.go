@@ -39,10 +39,22 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 		return r.finish(ctx, rec, release.Failed, "the saved plan is gone; nothing was changed. Retry the run to plan again", orNone(res))
 	}
 	folder := nextApply(rec)
+	spec := r.spec(rec, deployment, release.PhaseApply, folder)
+	session, err := r.openSession(ctx, d, &spec, deployment)
+	if err != nil && ctx.Err() == nil {
+		return r.finish(ctx, rec, release.Failed, "nothing was changed: "+reason(err), orNone(res))
+	}
+	if err != nil {
+		return err
+	}
+	details := map[string]any{}
+	if session != "" {
+		details["session"] = session
+	}
 	var now store.Record
 	err = r.persist(ctx, "apply", func() (err error) {
 		now, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
-			Entry: audit.Entry{Action: "run.apply_started", Details: map[string]any{}},
+			Entry: audit.Entry{Action: "run.apply_started", Details: details},
 			Change: func(now *store.Record) error {
 				if err := same(rec, *now); err != nil {
 					return err
@@ -51,6 +63,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 					takeResult(now, rec, *res)
 				}
 				now.Applying, now.RunnerDir = true, filepath.Join(attemptDir(rec.ID, rec.Attempt), folder)
+				now.LockOwner = r.LockOwner
 				return nil
 			}}, res, keys))
 		return err
@@ -58,7 +71,6 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if err != nil {
 		return err
 	}
-	spec := r.spec(now, deployment, release.PhaseApply, folder)
 	spec.PlanIdentity, spec.PlanDigest = now.PlanKey, now.PlanDigest
 	startErr := r.Runners.Start(ctx, spec)
 	if startErr != nil && ctx.Err() == nil {

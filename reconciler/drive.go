@@ -25,6 +25,9 @@ type drive struct {
 	users  int           // guarded by the reconciler's mutex
 	cancel chan struct{} // closed when someone asked that the run stop
 	once   sync.Once
+	// refreshAt is when the files of the session that this process opened need
+	// new ones. It belongs to whoever holds the turn.
+	refreshAt time.Time
 }
 
 // take waits until no other goroutine drives the run, and returns what lets go.
@@ -118,7 +121,7 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 			return err
 		}
 	}
-	spec, keys, err := r.prepare(ctx, &rec)
+	spec, keys, err := r.prepare(ctx, d, &rec)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -192,6 +195,7 @@ func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
 			rec.Attempt, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
 	}
 	r.log.Warn("a runner was lost before its apply, the run starts over", "run", rec.ID, "attempt", rec.Attempt)
+	r.freeOwn(ctx, rec, "", "its runner was lost before the apply")
 	err := r.persist(ctx, "start over", func() error {
 		_, err := r.Store.Update(ctx, rec.ID, store.Update{Wake: true,
 			Entry: audit.Entry{Action: "run.restarted", Reason: "the runner was lost before the apply; nothing was changed"},
@@ -376,7 +380,7 @@ const (
 // its runners stay, they are the run's log.
 func (r *Reconciler) removeWork(id int64, attempt int) {
 	dir := r.path(attemptDir(id, attempt))
-	names := []string{planName}
+	names := []string{planName, sessionName}
 	if !r.Config.Config.Runner.Keep {
 		names = append(names, treeName, "tools")
 	}
@@ -436,6 +440,8 @@ func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (r
 	watched, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	wait.Go(func() { r.writeProgress(watched, progress) })
+	started := *rec // Follow's events change the other
+	wait.Go(func() { r.keepSession(watched, d, started) })
 	wait.Go(func() {
 		if r.awaitCancel(watched, d, rec.ID) {
 			if err := r.Runners.Interrupt(dir); err != nil {

@@ -20,7 +20,7 @@ import (
 // records the key and the folder of the runner that is about to start. It
 // returns the runner's Spec and, by gate, the key under which a fresh result is
 // kept. rec is brought up to date.
-func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec release.Spec, keys map[string]string, err error) {
+func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record) (spec release.Spec, keys map[string]string, err error) {
 	stage := release.Stage{Name: release.StageCheckout, State: release.StageRunning, StartedAt: r.Now().UTC()}
 	rec.SetStage(stage)
 	dir := r.path(attemptDir(rec.ID, rec.Attempt))
@@ -49,6 +49,10 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 	if spec.Gates, keys, err = r.gates(ctx, d, tree); err != nil {
 		return spec, nil, err
 	}
+	session, err := r.openSession(ctx, drv, &spec, d)
+	if err != nil {
+		return spec, nil, err
+	}
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		return spec, nil, fmt.Errorf("making the plan's key: %w", err)
@@ -56,6 +60,9 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 	spec.PlanRecipient = identity.Recipient().String()
 	stage.State, stage.FinishedAt = release.StagePassed, r.Now().UTC()
 	stage.Summary = fmt.Sprintf("commit %.12s", rec.Commit)
+	if session != "" {
+		stage.Summary += ", session " + session
+	}
 	err = r.persist(ctx, "checkout", func() error {
 		now, err := r.Store.Update(ctx, rec.ID, store.Update{Change: func(now *store.Record) error {
 			if err := same(*rec, *now); err != nil {
@@ -63,7 +70,7 @@ func (r *Reconciler) prepare(ctx context.Context, rec *store.Record) (spec relea
 			}
 			now.SetStage(stage)
 			now.Account, now.PlanKey = d.Account, identity.String()
-			now.RunnerDir = filepath.Join(attemptDir(rec.ID, rec.Attempt), "plan")
+			now.RunnerDir, now.LockOwner = filepath.Join(attemptDir(rec.ID, rec.Attempt), "plan"), r.LockOwner
 			return nil
 		}})
 		if err == nil {
@@ -112,6 +119,9 @@ func (r *Reconciler) spec(rec store.Record, d *config.Deployment, phase release.
 		Env: map[string]string{}, Timeout: cfg.Engine.Timeout}
 	for name, value := range cfg.Engine.Env {
 		s.Env[name] = value.Reveal()
+	}
+	if bundle := cfg.AWS.CABundle; bundle != "" {
+		s.Readable = append(append([]string(nil), s.Readable...), bundle)
 	}
 	if path := d.Backend.Values["path"]; d.Backend.Type == "local" && path != "" {
 		s.Writable = append(append([]string(nil), s.Writable...), filepath.Dir(path))

@@ -105,7 +105,15 @@ type Config struct {
 	Runners Runners
 	Engine  release.EngineSpec
 	// Gate makes a configured gate ready for a tree.
-	Gate       func(ctx context.Context, gate config.GateConfig, treeDigest string, stack release.StackSpec) (GateCheck, error)
+	Gate func(ctx context.Context, gate config.GateConfig, treeDigest string, stack release.StackSpec) (GateCheck, error)
+	// Session gives a phase of a run its identity in the cloud; nil where runs
+	// get none from the service. An error that wraps release.ErrUnavailable
+	// passes by itself.
+	Session func(ctx context.Context, req SessionRequest) (Session, error)
+	// Locks looks at states' locks; nil where the backend has none to look at.
+	Locks Locks
+	// LockOwner is how an engine started here names itself in a lock, user@host.
+	LockOwner  string
 	InstanceID string // of this installation, the same after a restart
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer

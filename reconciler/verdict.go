@@ -197,6 +197,9 @@ func (r *Reconciler) settle(ctx context.Context, id int64, v release.Verdict) (r
 			run.State, run.Reason, run.PlanKey, run.Applying = end, because(why, v.Reason), "", false
 			return nil
 		}})
+	if err == nil {
+		r.freeOwn(ctx, rec, v.Actor, "the run's end was settled")
+	}
 	if err != nil || v.As != release.Replan {
 		return r.ended(rec, err)
 	}

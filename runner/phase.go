@@ -310,7 +310,7 @@ func (e *engine) step(stage release.StageName, fn func() error) error {
 	spec := e.p.spec
 	a := access{
 		read: slices.Concat(e.p.readable(spec.Engine.Path),
-			[]string{spec.Engine.PluginDir, spec.Engine.PluginCache, e.p.own(plainPlan)}),
+			[]string{spec.Engine.PluginDir, spec.Engine.PluginCache, spec.SessionDir, e.p.own(plainPlan)}),
 		write: append([]string{spec.WorkDir}, spec.Writable...),
 	}
 	for _, dir := range engineDirs() {

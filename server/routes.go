@@ -51,6 +51,8 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	} {
 		register(s, a, post("runs/{id}/"+string(d.action), string(d.action)+"-run", d.summary), s.decide(d.action))
 	}
+	register(s, a, get("locks", "list-locks", "Held locks of states, and whose they are"), s.listLocks)
+	register(s, a, post("targets/{env}/{scope}/{team}/unlock", "unlock-target", "Release the lock of a state: that of our own dead run, or any other with force and its id"), s.unlock)
 	register(s, a, get("audit", "list-audit", "Entries of the audit log from an index on, in order"), s.listAudit)
 	a.OpenAPI().AddOperation(webhookOperation())
 	// huma registers its own error shapes, which never leave (see ownProblems).

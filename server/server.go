@@ -50,6 +50,9 @@ type Config struct {
 	// Decide carries out a verdict and gives the run after it. Its errors wrap
 	// release's sentinels.
 	Decide func(ctx context.Context, runID int64, v release.Verdict) (release.Run, error)
+	// Locks lists held locks, of one target or of all; Unlock releases one.
+	Locks  func(ctx context.Context, only *release.Target) ([]release.HeldLock, error)
+	Unlock func(ctx context.Context, u release.Unlock) ([]release.HeldLock, error)
 	// Hint says that a repository may have new tags. It must not block.
 	Hint func(repository string)
 	// Logs writes a run's log to w as text lines; with follow until the run

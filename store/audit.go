@@ -41,6 +41,11 @@ func (s *Store) appendEntries(ctx context.Context, t tx, entries ...audit.Entry)
 	return err
 }
 
+// Log writes an entry about something that no row of ours tells, before it is done.
+func (s *Store) Log(ctx context.Context, e audit.Entry) error {
+	return s.db.inTx(ctx, func(t tx) error { return s.appendEntries(ctx, t, e) })
+}
+
 func appendLeaf(ctx context.Context, t tx, size int64, e audit.Entry, leaf []byte) error {
 	hashes, err := audit.Append(size, leaf, hashReader(ctx, t))
 	if err != nil {

@@ -26,12 +26,15 @@ type Record struct {
 	PlanKey string
 	// CancelledBy is who asked that the run stop, while it has not stopped yet.
 	CancelledBy string
+	// LockOwner is how the run's engine names itself in a state's lock,
+	// user@host; empty before the first was started.
+	LockOwner string
 }
 
 // runColumns names what scanRun reads, in its order.
 const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
 	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
-	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at`
+	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner`
 
 func scanRun(sc scanner) (Record, error) {
 	var r Record
@@ -40,7 +43,7 @@ func scanRun(sc scanner) (Record, error) {
 	err := sc.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.ObjectID, &r.Commit,
 		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
 		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
-		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished)
+		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner)
 	if err != nil {
 		return Record{}, err
 	}
@@ -274,10 +277,10 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 	}
 	_, err := t.exec(ctx, `UPDATE runs SET state = $2, stages = $3, changes = $4, findings = $5, reason = $6, attempt = $7,
 		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
-		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18 WHERE id = $1`,
+		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19 WHERE id = $1`,
 		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
 		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
-		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account)
+		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner)
 	if uniqueViolation(err) {
 		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
 	}
