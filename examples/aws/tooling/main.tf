@@ -54,24 +54,18 @@ resource "aws_iam_role_policy" "service" {
   policy = module.policies.service_policy
 }
 
-resource "aws_iam_role_policy" "evidence" {
-  name   = "waymark-evidence"
-  role   = aws_iam_role.service.id
-  policy = module.policies.evidence_policy
-}
-
 resource "aws_iam_instance_profile" "service" {
   name = aws_iam_role.service.name
   role = aws_iam_role.service.name
 }
 
-# A session of this role is all that a run gets. Its trust policy names the
-# service's role, which must exist before.
+# A session of this role is all that a run gets. It lasts an hour at most, because
+# the service has a role itself, and is renewed while an apply goes on. The trust
+# policy names the service's role, which must exist before.
 resource "aws_iam_role" "run" {
-  name                 = "WaymarkRun"
-  description          = "One session for each phase of each run."
-  assume_role_policy   = module.policies.run_trust_policy
-  max_session_duration = var.max_session_duration
+  name               = "WaymarkRun"
+  description        = "One session for each phase of each run."
+  assume_role_policy = module.policies.run_trust_policy
 
   depends_on = [aws_iam_role.service]
 }
@@ -82,9 +76,9 @@ resource "aws_iam_role_policy" "run" {
   policy = module.policies.run_policy
 }
 
-# For the people who run waymark backend; attach it to their role.
+# For the people who set up the storage of states; attach it to their role.
 resource "aws_iam_policy" "operator" {
   name        = "WaymarkOperator"
-  description = "waymark backend bootstrap, verify, locks, unlock."
+  description = "waymark backend bootstrap and verify."
   policy      = module.policies.operator_policy
 }

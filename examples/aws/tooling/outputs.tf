@@ -9,7 +9,7 @@ output "queue_url" {
 }
 
 output "operator_policy_arn" {
-  description = "To attach to the people who run waymark backend."
+  description = "To attach to the people who run waymark backend bootstrap."
   value       = aws_iam_policy.operator.arn
 }
 

@@ -31,12 +31,6 @@ variable "service_principal" {
   default     = "ec2.amazonaws.com"
 }
 
-variable "max_session_duration" {
-  description = "The longest session of a run in seconds: longer than the longest apply, so that none has to be renewed."
-  type        = number
-  default     = 10800
-}
-
 variable "state_prefix" {
   description = "Prefix of state buckets, and of lock tables with -lock behind it."
   type        = string

@@ -17,11 +17,10 @@ locals {
   rule_arn         = "${local.arn}:events:${var.region}:${var.account}:rule/${var.queue}"
   repository_arns  = [for name in var.repositories : "${local.arn}:codecommit:${var.region}:${var.account}:${name}"]
 
-  # What a run may name, and what its session must be tagged with.
+  # The tags that a session may have, and no others.
   tags = ["env", "scope", "team", "run", "tag"]
 
-  # {env} becomes the tag of the session in a run's policy, and anything in an
-  # operator's.
+  # What {env} becomes in a run's policy: the tag of its session.
   of_run = {
     "{env}"   = "$${aws:PrincipalTag/env}"
     "{scope}" = "$${aws:PrincipalTag/scope}"

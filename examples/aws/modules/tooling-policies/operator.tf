@@ -1,7 +1,15 @@
-# A person who sets up the storage of states: waymark backend bootstrap, verify,
-# locks and unlock. None of it reads what a state holds.
+# A person who sets up the storage of states with waymark backend bootstrap, and
+# looks at it with verify. It reads no state. Locks are looked at and released by
+# the service, with a session of the run role.
 
 locals {
+  any_buckets = [for b in var.state_buckets : replace(replace(b, "{scope}", "*"), "{team}", "*")]
+  any_tables  = [for t in var.lock_tables : replace(replace(t, "{scope}", "*"), "{team}", "*")]
+
+  # Of the environments that there are, and no others.
+  bucket_arns = distinct(flatten([for env in sort(keys(var.environments)) : [for b in local.any_buckets : "${local.arn}:s3:::${replace(b, "{env}", env)}"]]))
+  table_arns  = distinct(flatten([for env in sort(keys(var.environments)) : [for t in local.any_tables : "${local.arn}:dynamodb:${var.region}:${var.account}:table/${replace(t, "{env}", env)}"]]))
+
   operator_buckets = [
     {
       Sid    = "CreateAndHardenBuckets"
@@ -27,12 +35,6 @@ locals {
       ]
       Resource = local.bucket_arns
     },
-    {
-      Sid      = "ReleaseLockfiles"
-      Effect   = "Allow"
-      Action   = ["s3:GetObject", "s3:DeleteObject"]
-      Resource = [for b in local.bucket_arns : "${b}/${local.any_key}.tflock"]
-    },
   ]
 
   operator_tables = [
@@ -46,12 +48,6 @@ locals {
         "dynamodb:DescribeContinuousBackups",
         "dynamodb:UpdateContinuousBackups",
       ]
-      Resource = local.table_arns
-    },
-    {
-      Sid      = "ReleaseLocks"
-      Effect   = "Allow"
-      Action   = ["dynamodb:GetItem", "dynamodb:DeleteItem"]
       Resource = local.table_arns
     },
   ]

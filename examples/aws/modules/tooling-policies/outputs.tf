@@ -10,20 +10,8 @@ output "service_policy" {
   })
 }
 
-output "evidence_policy" {
-  description = "What the service's identity needs besides, to look at locks and states."
-  value = jsonencode({
-    Version = "2012-10-17"
-    Statement = concat(
-      local.evidence_state,
-      length(var.lock_tables) > 0 ? local.evidence_table : [],
-      var.kms_key_arn != "" ? local.evidence_kms : [],
-    )
-  })
-}
-
 output "operator_policy" {
-  description = "Policy of a person who runs waymark backend."
+  description = "Policy of a person who runs waymark backend bootstrap and verify."
   value = jsonencode({
     Version = "2012-10-17"
     Statement = concat(

@@ -12,8 +12,13 @@ locals {
         Action    = "sts:AssumeRole"
         Condition = {
           StringEquals = { "sts:ExternalId" = var.external_id }
-          # A session without tags would not say which state is its own.
-          StringLike = merge({ for tag in local.tags : "aws:RequestTag/${tag}" => "*" }, { "sts:SourceIdentity" = "waymark-run-*" })
+          StringLike = {
+            # A session without these would not say which state is its own.
+            "aws:RequestTag/env"   = "*"
+            "aws:RequestTag/scope" = "*"
+            "aws:RequestTag/team"  = "*"
+            "sts:SourceIdentity"   = "waymark-run-*"
+          }
         }
       },
       {
@@ -83,7 +88,7 @@ locals {
     {
       Sid      = "KeyOfStates"
       Effect   = "Allow"
-      Action   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource = [var.kms_key_arn]
       Condition = {
         StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" }
