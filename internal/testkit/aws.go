@@ -29,14 +29,19 @@ type AWS struct {
 	t       testing.TB
 	servers map[string]*httptest.Server // by service
 
+	s3 *s3Kit
+
 	mu       sync.Mutex
 	sessions map[string]*awsSession // by access key id
 	roles    map[string]*awsRole    // by ARN
+	keys     []awsKey
 	faults   []*awsFault
 	requests []AWSRequest
 	assumed  []AssumeRoleCall
 	offset   time.Duration // of the kit's clock from the machine's
 	issued   int           // access keys and request ids so far
+
+	queues map[string]*sqsQueue // by URL
 }
 
 // AWSRequest is one request whose signature was right, and what became of it.

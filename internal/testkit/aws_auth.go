@@ -156,10 +156,16 @@ func (c *awsCall) authorize(operation, action, resource string, keys map[string]
 // authorizeWith is authorize for a resource that has a policy and an owner of
 // its own; nil is neither.
 func (c *awsCall) authorizeWith(operation, action, resource string, keys map[string][]string, own *awsResource) *awsError {
-	r := AWSRequest{Service: c.service.name, Operation: operation, Action: action, Resource: resource, Principal: c.Caller.arn, Region: c.Region}
+	return c.ask(c.service.name, operation, action, resource, keys, own)
+}
+
+// ask is authorizeWith for an action of another service that this one calls,
+// as S3 does with KMS.
+func (c *awsCall) ask(service, operation, action, resource string, keys map[string][]string, own *awsResource) *awsError {
+	r := AWSRequest{Service: service, Operation: operation, Action: action, Resource: resource, Principal: c.Caller.arn, Region: c.Region}
 	refusal := c.aws.fault(r)
 	if refusal == nil {
-		refusal = c.judge(c.service.name+":"+action, resource, keys, own)
+		refusal = c.judge(service+":"+action, resource, keys, own)
 		r.Allowed = refusal == nil
 	}
 	if refusal != nil {

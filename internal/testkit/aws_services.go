@@ -2,5 +2,9 @@ package testkit
 
 // awsServices returns what StartAWS serves.
 func (a *AWS) awsServices() []*awsService {
-	return []*awsService{a.stsService()}
+	return []*awsService{
+		a.stsService(),
+		a.s3Service(),
+		a.sqsService(),
+	}
 }
