@@ -9,7 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/waymark-cd/waymark/credentials"
 	"github.com/waymark-cd/waymark/gitrepo"
 	"github.com/waymark-cd/waymark/internal/testkit"
 	"github.com/waymark-cd/waymark/release"
@@ -122,6 +128,7 @@ func TestCredentialsThatStayRefused(t *testing.T) {
 
 func TestCredentialsThatCannotBeHad(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	stopped := errors.New("the service stops")
 	for _, tt := range []struct {
 		name            string
@@ -162,4 +169,73 @@ func TestCredentialsAreOneOfTwoKinds(t *testing.T) {
 	cfg := complete(t, gitrepo.Config{URL: "https://example.org/x.git", Password: "hunter2", Credentials: (&issuer{}).credentials})
 	_, err := gitrepo.Open(cfg)
 	wantError(t, err, release.ErrInvalid, "set one of the two")
+}
+
+// codeCommit opens a repository of CodeCommit with the keys of a principal.
+func codeCommit(t *testing.T, url, region, id, secret, token string) *gitrepo.Repository {
+	t.Helper()
+	broker := credentials.New(aws.Config{Region: region,
+		Credentials: awscredentials.NewStaticCredentialsProvider(id, secret, token)}, credentials.Settings{})
+	return open(t, complete(t, gitrepo.Config{URL: url, Credentials: func(ctx context.Context, url string) (string, string, error) {
+		return broker.GitCredentials(ctx, url, region)
+	}}))
+}
+
+func TestCodeCommit(t *testing.T) {
+	a := testkit.StartAWS(t)
+	remote := testkit.NewRemote(t)
+	tip := remote.Commit(map[string]string{"a": "1"})
+	url := a.CodeCommit(remote, "us-east-1", "infra")
+	id, secret := a.Service()
+	r := codeCommit(t, url, "us-east-1", id, secret, "")
+	if err := r.Fetch(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantReachable(t, r, tip, true)
+	for _, q := range a.Requests() {
+		if q.Action != "GitPull" || q.Resource != "arn:aws:codecommit:us-east-1:111122223333:infra" || !q.Allowed {
+			t.Errorf("request %+v", q)
+		}
+	}
+
+	stranger, strangerSecret := a.Principal("arn:aws:iam::111122223333:user/other", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"codecommit:GitPull","Resource":"arn:aws:codecommit:us-east-1:111122223333:docs"}]}`)
+	for _, tt := range []struct{ name, region, id, secret, token string }{
+		{"other Region", "eu-west-1", id, secret, ""},
+		{"wrong secret", "us-east-1", id, "x", ""},
+		{"unknown key", "us-east-1", "AKIAX", secret, ""},
+		{"token that is none", "us-east-1", id, secret, "x"},
+		{"no permission", "us-east-1", stranger, strangerSecret, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := codeCommit(t, url, tt.region, tt.id, tt.secret, tt.token).List(t.Context())
+			wantError(t, err, release.ErrUnavailable, "refuses the credentials")
+		})
+	}
+	a.Clock(16 * time.Minute)
+	_, err := r.List(t.Context())
+	wantError(t, err, release.ErrUnavailable, "refuses the credentials", "clock")
+	a.Clock(0)
+	list(t, r)
+	_, err = open(t, complete(t, gitrepo.Config{URL: url})).List(t.Context())
+	wantError(t, err, release.ErrUnavailable, "wants credentials")
+}
+
+func TestCodeCommitWithASession(t *testing.T) {
+	a := testkit.StartAWS(t)
+	remote := testkit.NewRemote(t)
+	remote.Commit(map[string]string{"a": "1"})
+	url := a.CodeCommit(remote, "us-east-1", "infra")
+	id, secret := a.Service()
+	a.Role("arn:aws:iam::111122223333:role/Git", testkit.RoleOptions{Trusts: []string{"arn:aws:iam::111122223333:user/waymark"}})
+	client := sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: aws.String(a.Endpoints()["sts"]),
+		Credentials: awscredentials.NewStaticCredentialsProvider(id, secret, "")})
+	out, err := client.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::111122223333:role/Git"), RoleSessionName: aws.String("git")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := codeCommit(t, url, "us-east-1", *out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)
+	list(t, r)
+	a.ExpireSessions()
+	_, err = r.List(t.Context())
+	wantError(t, err, release.ErrUnavailable, "refuses the credentials")
 }
