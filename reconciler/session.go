@@ -26,6 +26,7 @@ type SessionRequest struct {
 	Deployment *config.Deployment
 	Dir        string        // absolute folder for the session's files
 	Lifetime   time.Duration // of the phase; 0 for no limit
+	Renewal    bool          // the phase has begun, and its files are to be replaced
 }
 
 // Session is what a phase reaches the cloud with.
@@ -154,7 +155,7 @@ func (r *Reconciler) renewSession(ctx context.Context, rec store.Record, dir str
 		phase = release.PhaseApply
 	}
 	s, err := r.Session(ctx, SessionRequest{RunID: rec.ID, Tag: rec.Tag, Phase: phase, Deployment: deployment, Dir: dir,
-		Lifetime: r.Config.Config.Engine.Timeout})
+		Lifetime: r.Config.Config.Engine.Timeout, Renewal: true})
 	if err != nil {
 		return next, err
 	}

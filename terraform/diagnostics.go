@@ -93,12 +93,6 @@ func (e *Error) add(diags ...Diagnostic) {
 // failure; the summary alone does not tell how it ended.
 var localExec = regexp.MustCompile(`(?s)^Error running command '.*?': ([^'\n]*?)\. Output: `)
 
-// hints are what to do about summaries that do not say it themselves.
-var hints = []struct{ summary, hint string }{
-	{"Saved plan is stale", "the state changed after the plan was made: run it again"},
-	{"Missing backend configuration", "the code has no backend block and its state would be lost"},
-}
-
 // reason is the diagnostic in one line: address, summary, the first sentence of
 // the detail, and the place.
 func (d Diagnostic) reason() string {
@@ -108,12 +102,10 @@ func (d Diagnostic) reason() string {
 	} else if first := firstSentence(d.Detail); first != "" {
 		what += ": " + first
 	}
-	for _, h := range hints {
-		if d.Summary == h.summary {
-			what = d.Summary + ": " + h.hint
-		}
-	}
 	what = oneLine(what, maxReason)
+	if hint := d.hint(); hint != "" {
+		what = oneLine(d.Summary, maxReason) + ": " + hint
+	}
 	if d.Address != "" {
 		what = oneLine(d.Address, maxReason) + ": " + what
 	}
@@ -176,7 +168,7 @@ func (l *LockInfo) reason() string {
 	if !l.Created.IsZero() {
 		since = " since " + l.Created.UTC().Format(time.RFC3339)
 	}
-	return oneLine(fmt.Sprintf("the state is locked by %s%s (%s, lock %s): wait for it to end, or release the lock when its owner is known to be gone",
+	return oneLine(fmt.Sprintf("the state is locked by %s%s (%s, lock %s): wait for it to end; waymark backend locks tells whether it is one of our runs, and waymark backend unlock releases what a dead one left",
 		l.Who, since, l.Operation, l.ID), maxReason)
 }
 
