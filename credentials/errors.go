@@ -167,12 +167,10 @@ func passing(err error) bool {
 	if retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err) == aws.TrueTernary {
 		return true
 	}
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) && answer.Response != nil && answer.Response.Response != nil {
-		return answer.HTTPStatusCode() >= http.StatusInternalServerError || answer.HTTPStatusCode() == http.StatusTooManyRequests
-	}
 	var sending *smithyhttp.RequestSendError
-	return errors.As(err, &sending)
+	var answer *smithyhttp.ResponseError
+	return errors.As(err, &sending) || errors.As(err, &answer) &&
+		(answer.HTTPStatusCode() >= http.StatusInternalServerError || answer.HTTPStatusCode() == http.StatusTooManyRequests)
 }
 
 // reach says in which way AWS was not there.

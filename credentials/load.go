@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"golang.org/x/net/http/httpproxy"
 
@@ -23,9 +24,9 @@ import (
 const (
 	// defaultRegion is where AWS is reached where nothing says another one.
 	defaultRegion = "us-east-1"
-	// maxAttempts is how often a request is sent at most. With the SDK's delays
-	// (up to 1, 2, 4 ... 20 s) a request that is throttled all the time is given
-	// up after about 40 s.
+	// maxAttempts is how often a request is sent at most. With the SDK's delays,
+	// which grow to 20 s and are random, a request that is throttled all the time
+	// is given up after some 45 s.
 	maxAttempts = 8
 )
 
@@ -56,7 +57,16 @@ func Load(ctx context.Context, s Settings) (aws.Config, error) {
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = maxAttempts })
 		}),
-		config.WithServiceOptions(s.stsEndpoint),
+		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			if c, ok := o.Client.(*sts.Client); ok {
+				o.Client = s.atEndpoint(c)
+			}
+		}),
+		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			if c, ok := o.Client.(*sts.Client); ok {
+				o.Client = s.atEndpoint(c)
+			}
+		}),
 	}
 	if s.Region != "" {
 		options = append(options, config.WithRegion(s.Region))
@@ -80,13 +90,14 @@ func Load(ctx context.Context, s Settings) (aws.Config, error) {
 	return cfg, nil
 }
 
-// stsEndpoint makes every STS client use the endpoint of the settings. Unlike
-// endpoints it also reaches the clients by which the SDK finds the service's
-// identity, which are made before anybody sees the configuration.
-func (s Settings) stsEndpoint(_ string, options any) {
-	if o, ok := options.(*sts.Options); ok && s.Endpoints["sts"] != "" {
-		o.BaseEndpoint = aws.String(s.Endpoints["sts"])
+// atEndpoint is the client by which the SDK finds the service's identity, at the
+// endpoint of the settings; it is made before anybody sees the configuration.
+func (s Settings) atEndpoint(client *sts.Client) *sts.Client {
+	at := s.Endpoints["sts"]
+	if at == "" {
+		return client
 	}
+	return sts.New(client.Options(), func(o *sts.Options) { o.BaseEndpoint = aws.String(at) })
 }
 
 // endpoints is a source of the SDK's configuration with an endpoint per
