@@ -39,7 +39,8 @@ build:
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/waymark ./cmd/waymark
 
 test:
-	@scripts/system-packages.sh postgresql openssh-server
+	@scripts/system-packages.sh postgresql openssh-server nodejs npm
+	@scripts/dynalite.sh || true # the tests that miss it fail, and name it
 	@$(GET) $(if $(PINNED),-pinned) tofu terraform terraform-1.5 tflint terraform-provider-time
 	@go test $(if $(RACE),-race) -count=1 -timeout 20m ./...
 

@@ -16,6 +16,8 @@ present() {
 		command -v initdb >/dev/null
 		;;
 	openssh-server) [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null ;;
+	nodejs) command -v node >/dev/null ;;
+	npm) command -v npm >/dev/null ;;
 	*)
 		echo "scripts/system-packages.sh does not know the package $1: say in present() what it gives" >&2
 		return 0

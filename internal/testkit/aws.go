@@ -29,7 +29,8 @@ type AWS struct {
 	t       testing.TB
 	servers map[string]*httptest.Server // by service
 
-	s3 *s3Kit
+	s3     *s3Kit
+	dynamo *dynamoKit
 
 	mu       sync.Mutex
 	sessions map[string]*awsSession // by access key id

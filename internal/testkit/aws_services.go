@@ -5,6 +5,7 @@ func (a *AWS) awsServices() []*awsService {
 	return []*awsService{
 		a.stsService(),
 		a.s3Service(),
+		a.dynamoService(),
 		a.sqsService(),
 	}
 }
