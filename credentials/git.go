@@ -56,7 +56,7 @@ func (b *Broker) GitCredentials(ctx context.Context, rawURL, region string) (use
 // in this form. The port and the time's Z are no part of what is signed.
 func signGit(secret string, u *url.URL, region string, now time.Time) string {
 	at := now.UTC().Format("20060102T150405")
-	request := "GIT\n" + u.EscapedPath() + "\n\nhost:" + u.Hostname() + "\n\nhost\n"
+	request := "GIT\n" + strings.TrimSuffix(u.EscapedPath(), "/") + "\n\nhost:" + u.Hostname() + "\n\nhost\n"
 	digest := sha256.Sum256([]byte(request))
 	scope := at[:8] + "/" + region + "/codecommit/aws4_request"
 	text := "AWS4-HMAC-SHA256\n" + at + "\n" + scope + "\n" + hex.EncodeToString(digest[:])

@@ -23,6 +23,7 @@ func TestGitCredentialsAreThoseOfTheRemoteHelper(t *testing.T) {
 		"Region of the host":     {url, "", "eu-central-1", "", "access", known},
 		"with a session":         {url, "", "", "token", "access%token", known},
 		"the port is not signed": {strings.Replace(url, ".com/", ".com:443/", 1), "us-west-2", "", "", "access", known},
+		"a slash at the end":     {url + "/", "", "", "", "access", known},
 		"given Region":           {elsewhere, "us-west-2", "eu-central-1", "", "access", knownElsewhere},
 		"the service's Region":   {elsewhere, "", "us-west-2", "", "access", knownElsewhere},
 	} {
