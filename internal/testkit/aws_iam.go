@@ -271,5 +271,11 @@ func (p *iamPrincipal) UnmarshalJSON(text []byte) error {
 func decodeStrictly(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	return d.Decode(into)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("something follows after the policy")
+	}
+	return nil
 }
