@@ -38,10 +38,10 @@ func Locate(spec release.BackendSpec) Location {
 	case local:
 		l.Key = v["path"]
 		l.Lock = lockInfoPath(l.Key)
-	case "s3":
+	case s3Type:
 		l.Bucket, l.Key, l.Lock = v["bucket"], v["key"], v["dynamodb_table"]
 		if l.Lock == "" && v["use_lockfile"] == "true" {
-			l.Lock = l.Key + ".tflock"
+			l.Lock = l.Key + lockfileSuffix
 		}
 	case "gcs":
 		l.Bucket = v["bucket"]
@@ -70,10 +70,10 @@ var (
 
 // Prepare makes the root module in dir, an absolute path, use the configured
 // backend and returns the options for init: -backend-config=name=value, sorted
-// by name. The engine takes such a value literally, up to the end of the
-// argument, unless the setting is a list or an object; so nothing is quoted,
-// and nothing may be passed through a shell. The process list shows them:
-// secrets belong into the environment.
+// by name and spelled as engine's version spells them. The engine takes such a
+// value literally, up to the end of the argument, unless the setting is a list
+// or an object; so nothing is quoted, and nothing may be passed through a
+// shell. The process list shows them: secrets belong into the environment.
 //
 // Code without a backend block gets an override file in dir; a block of the
 // configured type stays as it is. Code that names another type, `cloud`, or a
@@ -81,8 +81,12 @@ var (
 // state or its lock lives, is refused: the error wraps release.ErrRefused and
 // names file and line. Errors wrap release.ErrInvalid where the specification
 // is wrong. The folder of a local state is made.
-func Prepare(dir string, spec release.BackendSpec) (initArgs []string, err error) {
+func Prepare(dir string, engine release.EngineSpec, spec release.BackendSpec) (initArgs []string, err error) {
 	if err := check(spec); err != nil {
+		return nil, err
+	}
+	values, err := argumentsFor(engine, spec)
+	if err != nil {
 		return nil, err
 	}
 	found, err := readModule(dir)
@@ -95,6 +99,7 @@ func Prepare(dir string, spec release.BackendSpec) (initArgs []string, err error
 			return nil, err
 		}
 	}
+	leaveToCode(values, kept)
 	if !found.everyEngineSeesOne() {
 		if err := writeOverride(dir, spec.Type, kept); err != nil {
 			return nil, err
@@ -103,8 +108,8 @@ func Prepare(dir string, spec release.BackendSpec) (initArgs []string, err error
 	if err := EnsureLocal(spec); err != nil {
 		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(spec.Values)) {
-		initArgs = append(initArgs, "-backend-config="+name+"="+spec.Values[name])
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		initArgs = append(initArgs, "-backend-config="+name+"="+values[name])
 	}
 	return initArgs, nil
 }

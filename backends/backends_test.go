@@ -37,6 +37,9 @@ var s3 = release.BackendSpec{Type: "s3", Values: map[string]string{
 
 func s3Block(body string) string { return "terraform {\n  backend \"s3\" {" + body + "}\n}\n" }
 
+// newest is an engine that has every argument there is.
+var newest = release.EngineSpec{Kind: "tofu"}
+
 const overrideName = "waymark_backend_override.tf.json"
 
 func TestCodeThatAgreesIsTaken(t *testing.T) {
@@ -64,7 +67,7 @@ func TestCodeThatAgreesIsTaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := write(t, c.files)
 			for range 2 { // the second time finds what the first one left
-				args, err := backends.Prepare(dir, s3)
+				args, err := backends.Prepare(dir, newest, s3)
 				must(t, err)
 				want := []string{"-backend-config=bucket=states-dev", "-backend-config=dynamodb_table=locks-dev", "-backend-config=encrypt=true",
 					"-backend-config=key=research/dev-global/terraform.tfstate", "-backend-config=region=us-east-1"}
@@ -114,7 +117,7 @@ func TestCodeThatSaysOtherwiseIsRefused(t *testing.T) {
 		"deep nesting":             {"main.tf", s3Block("\n  a {\n b {\n c = [[[[1]]]]\n }\n }\n"), []string{"the code sets the backend's a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := backends.Prepare(write(t, map[string]string{c.file: c.text}), s3)
+			_, err := backends.Prepare(write(t, map[string]string{c.file: c.text}), newest, s3)
 			if !errors.Is(err, release.ErrRefused) {
 				t.Fatalf("got %v, want ErrRefused", err)
 			}
@@ -131,15 +134,15 @@ func TestFilesThatAreNoFilesAreRefused(t *testing.T) {
 	for name, target := range map[string]string{"device": "/dev/zero", "folder": "/", "nowhere": "/nowhere/at/all"} {
 		dir := t.TempDir()
 		must(t, os.Symlink(target, filepath.Join(dir, "main.tf")))
-		if _, err := backends.Prepare(dir, s3); !errors.Is(err, release.ErrRefused) {
+		if _, err := backends.Prepare(dir, newest, s3); !errors.Is(err, release.ErrRefused) {
 			t.Errorf("%s: got %v, want ErrRefused", name, err)
 		}
 	}
 	big := write(t, map[string]string{"main.tf": strings.Repeat("#", 5<<20)})
-	if _, err := backends.Prepare(big, s3); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), "larger than 4 MiB") {
+	if _, err := backends.Prepare(big, newest, s3); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), "larger than 4 MiB") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := backends.Prepare(filepath.Join(big, "none"), s3); !errors.Is(err, os.ErrNotExist) {
+	if _, err := backends.Prepare(filepath.Join(big, "none"), newest, s3); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -155,7 +158,7 @@ func TestASpecificationThatCannotBeIsInvalid(t *testing.T) {
 		"no path":         {Type: "local"},
 		"a relative path": {Type: "local", Values: map[string]string{"path": "x/y"}},
 	} {
-		if _, err := backends.Prepare(t.TempDir(), spec); !errors.Is(err, release.ErrInvalid) {
+		if _, err := backends.Prepare(t.TempDir(), newest, spec); !errors.Is(err, release.ErrInvalid) {
 			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}
 	}
@@ -199,10 +202,10 @@ func FuzzPrepare(f *testing.F) {
 		if os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600) != nil {
 			return
 		}
-		if _, err := backends.Prepare(dir, s3); err != nil {
+		if _, err := backends.Prepare(dir, newest, s3); err != nil {
 			return
 		}
-		if _, err := backends.Prepare(dir, s3); err != nil {
+		if _, err := backends.Prepare(dir, newest, s3); err != nil {
 			t.Errorf("the second time: %v", err)
 		}
 	})

@@ -60,13 +60,16 @@ func judge(b block, spec release.BackendSpec, kept map[string]string) error {
 }
 
 func judgeSetting(s setting, spec release.BackendSpec, kept map[string]string) error {
-	configured, isSet := spec.Values[s.name]
+	configured, isSet := configuredAs(spec, s.name)
 	if s.value != cty.NilVal && s.value.IsNull() {
 		return nil // the same as leaving it out
 	}
 	text, plain := asText(s.value)
 	if isSet {
 		if plain && text == configured {
+			if slices.Contains(pathStyle[:], s.name) {
+				kept[s.name] = text
+			}
 			return nil
 		}
 		shown := "a block or collection"
@@ -86,6 +89,27 @@ func judgeSetting(s setting, spec release.BackendSpec, kept map[string]string) e
 	}
 	kept[s.name] = text
 	return nil
+}
+
+// configuredAs returns what the configuration says of a setting, under either of
+// its names where it has two.
+func configuredAs(spec release.BackendSpec, name string) (string, bool) {
+	text, ok := spec.Values[name]
+	if !ok && spec.Type == s3Type && slices.Contains(pathStyle[:], name) {
+		text, _ = either(spec.Values, pathStyle[:]...) // Prepare has refused two that differ
+		ok = text != ""
+	}
+	return text, ok
+}
+
+// leaveToCode takes out of the arguments what the code sets under another name:
+// an engine refuses both together.
+func leaveToCode(values, kept map[string]string) {
+	for i, name := range pathStyle {
+		if _, inCode := kept[name]; inCode {
+			delete(values, pathStyle[1-i])
+		}
+	}
 }
 
 // settingsOf evaluates what a block holds, in the order of the code. Anything

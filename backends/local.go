@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,28 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/waymark-cd/waymark/release"
 )
-
-// maxLockInfo bounds the lock's description, in bytes.
-const maxLockInfo = 1 << 20
-
-// LockInfo is what a local state's lock tells.
-type LockInfo struct {
-	ID        string
-	Operation string // such as "OperationTypeApply"
-	Who       string // user@host
-	Created   time.Time
-	// Held is whether a living process has the lock. The description alone may
-	// be left over: an engine that was killed removes nothing, and the next one
-	// takes the lock all the same.
-	Held bool
-	// PID of the process that holds it; 0 where nobody does or where it is not
-	// of this machine's process namespace.
-	PID int
-}
 
 // lockInfoPath is where the engine describes the lock of a local state.
 func lockInfoPath(state string) string {
@@ -41,11 +21,10 @@ func lockInfoPath(state string) string {
 	return filepath.Join(dir, "."+file+".lock.info")
 }
 
-// Lock tells who locked a local state; nil where there is neither a lock nor
-// the description of one. Errors wrap release.ErrInvalid for other backends
-// and for a description that cannot be read.
-func Lock(spec release.BackendSpec) (*LockInfo, error) {
-	if err := checkLocal(spec); err != nil {
+// localLock tells who locked a local state; nil where there is neither a lock
+// nor the description of one.
+func localLock(spec release.BackendSpec) (*Lock, error) {
+	if err := check(spec); err != nil {
 		return nil, err
 	}
 	state := spec.Values["path"]
@@ -53,29 +32,41 @@ func Lock(spec release.BackendSpec) (*LockInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the lock of %s: %w", state, err)
 	}
-	doc, err := readBounded(lockInfoPath(state), maxLockInfo)
+	lock := &Lock{Kind: LockLocal, Where: lockInfoPath(state), Held: held, PID: pid}
+	doc, err := readBounded(lock.Where, maxLockInfo)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !held {
 			return nil, nil
 		}
-		return &LockInfo{Held: true, PID: pid}, nil
+		return lock, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading who locked %s: %w", state, err)
 	}
-	info := &LockInfo{Held: held, PID: pid}
-	var raw struct {
-		ID, Operation, Who string
-		Created            time.Time
+	if err := lock.describe(doc); err != nil && !held { // while held, the engine may be writing it just now
+		return nil, err
 	}
-	if err := json.Unmarshal(doc, &raw); err != nil {
-		if held { // the engine is writing it just now
-			return info, nil
-		}
-		return nil, fmt.Errorf("%w lock description %s: %w", release.ErrInvalid, lockInfoPath(state), err)
+	return lock, nil
+}
+
+// releaseLocal removes the description of a lock that no process holds. The lock
+// itself ends with its process and cannot be taken away from it.
+func releaseLocal(spec release.BackendSpec, id string) error {
+	lock, err := localLock(spec)
+	switch {
+	case err != nil:
+		return err
+	case lock == nil:
+		return fmt.Errorf("%w: the lock was released in the meantime", release.ErrNotFound)
+	case lock.Held:
+		return fmt.Errorf("%w: a living process (%d) holds the lock of %s: wait for it, or stop it", release.ErrConflict, lock.PID, spec.Values["path"])
+	case lock.ID != id:
+		return fmt.Errorf("%w: the lock %s is of %s by now", release.ErrConflict, lock.Where, orUnnamed(lock.ID))
 	}
-	info.ID, info.Operation, info.Who, info.Created = raw.ID, raw.Operation, raw.Who, raw.Created
-	return info, nil
+	if err := os.Remove(lock.Where); err != nil {
+		return fmt.Errorf("removing the lock's description: %w", err)
+	}
+	return nil
 }
 
 // lockHolder asks the kernel who holds the engine's lock: a POSIX record lock
@@ -99,11 +90,9 @@ func lockHolder(state string) (held bool, pid int, err error) {
 	return true, int(lock.Pid), nil
 }
 
-// StateSerial reads the serial and lineage of a local state. A state that does
-// not exist yet, or is still empty, has serial 0 and no lineage. Errors wrap
-// release.ErrInvalid for other backends and for a file that is no state.
-func StateSerial(spec release.BackendSpec) (serial int64, lineage string, err error) {
-	if err := checkLocal(spec); err != nil {
+// localSerial reads the serial and lineage of a local state.
+func localSerial(spec release.BackendSpec) (serial int64, lineage string, err error) {
+	if err := check(spec); err != nil {
 		return 0, "", err
 	}
 	path := spec.Values["path"]
@@ -115,27 +104,7 @@ func StateSerial(spec release.BackendSpec) (serial int64, lineage string, err er
 		return 0, "", fmt.Errorf("reading the state: %w", err)
 	}
 	defer f.Close()
-	var state struct {
-		Version int
-		Serial  int64
-		Lineage string
-	}
-	switch err := json.NewDecoder(f).Decode(&state); {
-	case errors.Is(err, io.EOF):
-		return 0, "", nil
-	case err != nil:
-		return 0, "", fmt.Errorf("%w state %s: %w", release.ErrInvalid, path, err)
-	case state.Version == 0 && state.Lineage == "": // an encrypted state has a lineage alone
-		return 0, "", fmt.Errorf("%w state %s: it has neither version nor lineage: is it a state?", release.ErrInvalid, path)
-	}
-	return state.Serial, state.Lineage, nil
-}
-
-func checkLocal(spec release.BackendSpec) error {
-	if spec.Type != local {
-		return fmt.Errorf("%w backend %q: only a local state can be read without the engine", release.ErrInvalid, spec.Type)
-	}
-	return check(spec)
+	return readSerial(f, path)
 }
 
 func readBounded(path string, max int64) ([]byte, error) {

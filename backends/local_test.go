@@ -60,6 +60,22 @@ func eachEngine(t *testing.T, test func(t *testing.T, kind string)) {
 	}
 }
 
+// states looks at local states alone.
+var states = backends.New(backends.S3Config{})
+
+// lockOf gives the one lock of a state, or nil.
+func lockOf(t *testing.T, spec release.BackendSpec) (*backends.Lock, error) {
+	t.Helper()
+	locks, err := states.Locks(t.Context(), spec)
+	if len(locks) > 1 {
+		t.Fatalf("%d locks: %+v", len(locks), locks)
+	}
+	if len(locks) == 0 {
+		return nil, err
+	}
+	return &locks[0], err
+}
+
 func localSpec(path string) release.BackendSpec {
 	return release.BackendSpec{Type: "local", Values: map[string]string{"path": path}}
 }
@@ -71,26 +87,26 @@ func TestTheStateIsWhereTheConfigurationSays(t *testing.T) {
 		for i, block := range []string{"", "terraform {\n  backend \"local\" {}\n}\n"} {
 			dir := write(t, map[string]string{"main.tf": block + "resource \"terraform_data\" \"a\" {}\n"})
 			state := filepath.Join(t.TempDir(), "a=b \"quoted\" ${x} %{y} $(id) 'z'\nnew; line", "ü", "terraform.tfstate")
-			args, err := backends.Prepare(dir, localSpec(state))
+			args, err := backends.Prepare(dir, newest, localSpec(state))
 			must(t, err)
 			info, err := os.Stat(filepath.Dir(state))
 			must(t, err)
 			if info.Mode().Perm() != 0o700 {
 				t.Errorf("the folder's mode is %v", info.Mode())
 			}
-			if serial, lineage, err := backends.StateSerial(localSpec(state)); serial != 0 || lineage != "" || err != nil {
+			if serial, lineage, err := states.StateSerial(t.Context(), localSpec(state)); serial != 0 || lineage != "" || err != nil {
 				t.Errorf("before the first apply: %d %q %v", serial, lineage, err)
 			}
 			run(t, kind, dir, append([]string{"init", "-input=false"}, args...)...)
 			run(t, kind, dir, "apply", "-auto-approve", "-input=false")
-			serial, lineage, err := backends.StateSerial(localSpec(state))
+			serial, lineage, err := states.StateSerial(t.Context(), localSpec(state))
 			if serial < 1 || lineage == "" || err != nil {
 				t.Errorf("%d: serial %d, lineage %q, %v", i, serial, lineage, err)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "terraform.tfstate")); err == nil {
 				t.Error("there is a state in the working copy")
 			}
-			if lock, err := backends.Lock(localSpec(state)); lock != nil || err != nil {
+			if lock, err := lockOf(t, localSpec(state)); lock != nil || err != nil {
 				t.Errorf("lock %+v, %v", lock, err)
 			}
 		}
@@ -105,7 +121,7 @@ func TestAnOverrideIsReadByBothEngines(t *testing.T) {
 			{"main.tofu": "terraform {\n  backend \"s3\" {\n    max_retries = 1\n  }\n}\n", "other.tf": ""},
 		} {
 			dir := write(t, files)
-			_, err := backends.Prepare(dir, s3)
+			_, err := backends.Prepare(dir, newest, s3)
 			must(t, err)
 			out, err := engine(t, kind, dir, "init", "-input=false", "-no-color", "-backend-config=no_such_setting=x").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "no_such_setting") {
@@ -126,7 +142,7 @@ resource "terraform_data" "a" {
   }
 }`})
 		state := filepath.Join(t.TempDir(), "s", "terraform.tfstate")
-		args, err := backends.Prepare(dir, localSpec(state))
+		args, err := backends.Prepare(dir, newest, localSpec(state))
 		must(t, err)
 		run(t, kind, dir, append([]string{"init", "-input=false"}, args...)...)
 		cmd := engine(t, kind, dir, "apply", "-auto-approve", "-input=false", "-no-color")
@@ -143,7 +159,7 @@ resource "terraform_data" "a" {
 			}
 		}
 		t.Cleanup(func() { _ = syscall.Kill(provisioner, syscall.SIGKILL) })
-		lock, err := backends.Lock(localSpec(state))
+		lock, err := lockOf(t, localSpec(state))
 		if err != nil || lock == nil {
 			t.Fatalf("lock %+v, %v", lock, err)
 		}
@@ -152,7 +168,7 @@ resource "terraform_data" "a" {
 		}
 		must(t, cmd.Process.Kill())
 		_ = cmd.Wait()
-		lock, err = backends.Lock(localSpec(state))
+		lock, err = lockOf(t, localSpec(state))
 		if err != nil || lock == nil || lock.Held || lock.PID != 0 || lock.ID == "" {
 			t.Errorf("after the kill: %+v, %v", lock, err)
 		}
@@ -166,23 +182,24 @@ func TestBrokenLocalFilesAreSaid(t *testing.T) {
 	})
 	spec := func(name string) release.BackendSpec { return localSpec(filepath.Join(dir, name)) }
 	for _, name := range []string{"no.tfstate", "list.tfstate", "other.tfstate"} {
-		if _, _, err := backends.StateSerial(spec(name)); !errors.Is(err, release.ErrInvalid) {
+		if _, _, err := states.StateSerial(t.Context(), spec(name)); !errors.Is(err, release.ErrInvalid) {
 			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}
 	}
-	if serial, _, err := backends.StateSerial(spec("empty.tfstate")); serial != 0 || err != nil {
+	if serial, _, err := states.StateSerial(t.Context(), spec("empty.tfstate")); serial != 0 || err != nil {
 		t.Errorf("empty: %d, %v", serial, err)
 	}
-	if serial, lineage, err := backends.StateSerial(spec("encrypted.tfstate")); serial != 4 || lineage != "l" || err != nil {
+	if serial, lineage, err := states.StateSerial(t.Context(), spec("encrypted.tfstate")); serial != 4 || lineage != "l" || err != nil {
 		t.Errorf("encrypted: %d %q, %v", serial, lineage, err)
 	}
-	if _, err := backends.Lock(spec("bad")); !errors.Is(err, release.ErrInvalid) {
+	if _, err := lockOf(t, spec("bad")); !errors.Is(err, release.ErrInvalid) {
 		t.Errorf("bad lock: %v", err)
 	}
-	if _, err := backends.Lock(s3); !errors.Is(err, release.ErrInvalid) {
-		t.Errorf("s3: %v", err)
+	gcs := release.BackendSpec{Type: "gcs", Values: map[string]string{"bucket": "b"}}
+	if _, err := lockOf(t, gcs); !errors.Is(err, release.ErrInvalid) {
+		t.Errorf("gcs: %v", err)
 	}
-	if _, _, err := backends.StateSerial(s3); !errors.Is(err, release.ErrInvalid) {
-		t.Errorf("s3: %v", err)
+	if _, _, err := states.StateSerial(t.Context(), gcs); !errors.Is(err, release.ErrInvalid) {
+		t.Errorf("gcs: %v", err)
 	}
 }

@@ -49,7 +49,7 @@ func (p *phase) runApply(ctx context.Context) error {
 // initAgain prepares the working directory as the plan phase did.
 func (p *phase) initAgain(ctx context.Context, e *engine) error {
 	return p.stage(ctx, release.StageInit, func() (string, error) {
-		args, err := p.prepare(p.root(), p.spec.Backend)
+		args, err := p.prepare(p.root(), p.spec.Engine, p.spec.Backend)
 		if err != nil {
 			return "", err
 		}

@@ -25,7 +25,7 @@ func BenchmarkByHand(b *testing.B) {
 	for b.Loop() {
 		s := newSite(b, "plain")
 		spec := s.plan()
-		if _, err := localBackend(spec.WorkDir, spec.Backend); err != nil {
+		if _, err := localBackend(spec.WorkDir, spec.Engine, spec.Backend); err != nil {
 			b.Fatal(err)
 		}
 		for _, args := range [][]string{

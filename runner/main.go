@@ -22,9 +22,9 @@ import (
 // Config is what `waymark runner` gives to Main.
 type Config struct {
 	// PrepareBackend makes the root module in dir use the backend of spec and
-	// returns the further arguments for init. Errors that wrap
+	// returns the further arguments for init by engine. Errors that wrap
 	// release.ErrRefused say that the code wants another backend.
-	PrepareBackend func(dir string, spec release.BackendSpec) (initArgs []string, err error)
+	PrepareBackend func(dir string, engine release.EngineSpec, spec release.BackendSpec) (initArgs []string, err error)
 	// Stdin holds the Spec as JSON, and ends after it. Nil: os.Stdin.
 	Stdin io.Reader
 	// Path is the PATH of the tools. Empty: that of this process.

@@ -19,7 +19,7 @@ import (
 // phase executes one Spec and gathers what its result says.
 type phase struct {
 	spec    *release.Spec
-	prepare func(dir string, spec release.BackendSpec) ([]string, error)
+	prepare func(dir string, engine release.EngineSpec, spec release.BackendSpec) ([]string, error)
 	path    string // PATH of the tools
 	log     *journal
 	box     *sandbox

@@ -68,7 +68,7 @@ func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *poli
 	if err := p.found(release.StageConfig, findings, release.SeverityError); err != nil {
 		return nil, nil, "", err
 	}
-	initArgs, err = p.prepare(p.root(), p.spec.Backend)
+	initArgs, err = p.prepare(p.root(), p.spec.Engine, p.spec.Backend)
 	return initArgs, rules, findingSummary(findings), err
 }
 

@@ -55,7 +55,7 @@ func serve() {
 
 // localBackend keeps the state at Values["path"], or at the address of an HTTP
 // backend where there is one.
-func localBackend(dir string, spec release.BackendSpec) ([]string, error) {
+func localBackend(dir string, _ release.EngineSpec, spec release.BackendSpec) ([]string, error) {
 	if spec.Values["refuse"] != "" {
 		return nil, fmt.Errorf("%w: main.tf:1: the code names another backend", release.ErrRefused)
 	}
