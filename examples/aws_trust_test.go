@@ -219,3 +219,18 @@ func TestARunReachesItsOwnStateAlone(t *testing.T) {
 		t.Error("a run lists the states of another team")
 	}
 }
+
+// The session policy that the page on AWS shows is the one that the service sends.
+func TestThePageShowsTheSessionPolicy(t *testing.T) {
+	document, err := credentials.SessionPolicy(request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "docs", "aws.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "```json\n" + indented(t, document) + "```\n"; !strings.Contains(string(page), want) {
+		t.Errorf("docs/aws.md does not show\n%s", want)
+	}
+}

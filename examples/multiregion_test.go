@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/waymark-cd/waymark/backends"
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/gates"
 	"github.com/waymark-cd/waymark/internal/testkit"
@@ -92,6 +93,14 @@ func TestTheMultiRegionExamplePassesItsGates(t *testing.T) {
 	findings, err := engine.Config(t.Context(), input)
 	if err != nil || len(findings) != 0 {
 		t.Errorf("%+v, %v", findings, err)
+	}
+	copied := t.TempDir() // Prepare writes into it
+	if err := os.CopyFS(copied, os.DirFS(multiRegion)); err != nil {
+		t.Fatal(err)
+	}
+	state := release.BackendSpec{Type: "s3", Values: map[string]string{"bucket": "example-tf-state-dev", "key": "k", "region": "us-east-1", "dynamodb_table": "l"}}
+	if _, err := backends.Prepare(copied, release.EngineSpec{Kind: "tofu", Version: "1.12.6"}, state); err != nil {
+		t.Errorf("the backend: %v", err)
 	}
 	tree, err := filepath.Abs(multiRegion)
 	if err != nil {
