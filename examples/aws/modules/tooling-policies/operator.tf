@@ -17,7 +17,6 @@ locals {
       Action = [
         "s3:CreateBucket",
         "s3:ListBucket",
-        "s3:GetBucketLocation",
         "s3:GetBucketLogging",
         "s3:GetBucketOwnershipControls",
         "s3:GetBucketPolicy",
@@ -49,15 +48,6 @@ locals {
         "dynamodb:UpdateContinuousBackups",
       ]
       Resource = local.table_arns
-    },
-  ]
-
-  operator_kms = [
-    {
-      Sid      = "KeyOfStates"
-      Effect   = "Allow"
-      Action   = ["kms:DescribeKey"]
-      Resource = [var.kms_key_arn]
     },
   ]
 }

@@ -17,7 +17,6 @@ output "operator_policy" {
     Statement = concat(
       local.operator_buckets,
       length(var.lock_tables) > 0 ? local.operator_tables : [],
-      var.kms_key_arn != "" ? local.operator_kms : [],
     )
   })
 }
