@@ -93,3 +93,22 @@ func TestQueueTellsItsRegion(t *testing.T) {
 		}
 	}
 }
+
+func TestKnownBackends(t *testing.T) {
+	known, late, err := parse(t, minimal+strings.Replace(seedBackend, "%s", "", 1)+`
+credentials { run_role = "arn:aws:iam::111122223333:role/R" }`).KnownBackends()
+	if err != nil || len(late) > 0 || len(known) == 0 {
+		t.Fatalf("%d known, late %v, %v", len(known), late, err)
+	}
+	for _, k := range known {
+		if k.Owner != "111122223333" || k.Backend.Values["bucket"] != "states-"+k.Target.Env ||
+			k.Backend.Values["key"] != k.Target.Team+"/"+k.Target.Env+"-"+k.Target.Scope+"/terraform.tfstate" {
+			t.Errorf("got %+v", k)
+		}
+	}
+	_, late, err = parse(t, minimal+strings.Replace(strings.Replace(seedBackend, "%s", "", 1), "states-", "states-${account}-", 1)+`
+stack { account = tfvar("v.tfvars", "account") }`).KnownBackends()
+	if err != nil || len(late) != len(known) {
+		t.Errorf("late %v, %v", late, err)
+	}
+}

@@ -62,6 +62,57 @@ func (c *Config) values(at cell) map[string]cty.Value {
 	return out
 }
 
+// KnownBackend is a target's backend, as far as the configuration alone decides.
+type KnownBackend struct {
+	Target  release.Target
+	Backend release.BackendSpec
+	// Owner is the account of the role that runs reach the state with: 12 digits,
+	// or empty where there is none or a commit decides it.
+	Owner string
+}
+
+// KnownBackends evaluates the backend for every target. Targets whose backend
+// only the repository's commit decides are in late. The error wraps
+// release.ErrInvalid or release.ErrRefused.
+func (c *Config) KnownBackends() (known []KnownBackend, late []release.Target, err error) {
+	for at := range c.cells {
+		r := resolver{config: c, files: noFiles{}, context: &hcl.EvalContext{
+			Variables: c.values(at), Functions: templateFunctions(c.lookupEnv, nil)}}
+		if v, problems := c.Stack.Account.evaluateIfSet(r.context); problems == nil && v.IsKnown() && !v.IsNull() {
+			r.context.Variables["account"] = v
+		}
+		k := KnownBackend{Target: at.Target}
+		if v, problems := c.Credentials.RunRole.evaluateIfSet(r.context); problems == nil && v.IsKnown() && !v.IsNull() {
+			if m := roleForm.FindStringSubmatch(v.AsString()); m != nil {
+				k.Owner = m[1]
+			}
+		}
+		if c.decidedLate(r.context) {
+			late = append(late, at.Target)
+			continue
+		}
+		k.Backend = r.backend(at)
+		if r.err == nil {
+			r.err = c.reach(k.Backend)
+		}
+		if r.err != nil {
+			return nil, nil, r.err
+		}
+		known = append(known, k)
+	}
+	return known, late, nil
+}
+
+// decidedLate reports whether any argument of the backend has no value yet.
+func (c *Config) decidedLate(ctx *hcl.EvalContext) bool {
+	for _, t := range c.Backend.Values {
+		if v, problems := t.evaluate(ctx); problems == nil && !v.IsWhollyKnown() {
+			return true
+		}
+	}
+	return false
+}
+
 // checkTargets evaluates every template for every target, so that what cannot
 // work is found before the first tag. Each template is reported once.
 func (d *decoder) checkTargets(cfg *Config) {

@@ -174,6 +174,14 @@ func (t Template) evaluate(ctx *hcl.EvalContext) (cty.Value, Problems) {
 	return value, nil
 }
 
+// evaluateIfSet is evaluate, and null for a template that is absent.
+func (t Template) evaluateIfSet(ctx *hcl.EvalContext) (cty.Value, Problems) {
+	if t.IsZero() {
+		return cty.NullVal(cty.String), nil
+	}
+	return t.evaluate(ctx)
+}
+
 // asString converts a primitive value to a string.
 func asString(v cty.Value) (cty.Value, bool) {
 	if !v.Type().IsPrimitiveType() && v.Type() != cty.DynamicPseudoType {

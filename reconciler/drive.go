@@ -25,8 +25,9 @@ type drive struct {
 	users  int           // guarded by the reconciler's mutex
 	cancel chan struct{} // closed when someone asked that the run stop
 	once   sync.Once
-	// refreshAt is when the files of the session that this process opened need
-	// new ones. It belongs to whoever holds the turn.
+	// opened: this process opened the session of the phase; refreshAt is when its
+	// files need new ones, zero for never. Both belong to whoever holds the turn.
+	opened    bool
 	refreshAt time.Time
 }
 

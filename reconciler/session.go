@@ -63,7 +63,7 @@ func (r *Reconciler) openSession(ctx context.Context, d *drive, spec *release.Sp
 	maps.Copy(spec.Env, s.Env)
 	spec.Backend.Values = maps.Clone(spec.Backend.Values)
 	maps.Copy(spec.Backend.Values, s.Backend)
-	d.refreshAt = s.RefreshAt
+	d.opened, d.refreshAt = true, s.RefreshAt
 	if len(s.Files) == 0 {
 		return s.Name, nil
 	}
@@ -115,7 +115,8 @@ func writeSession(dir string, files map[string][]byte) error {
 // ctx ends. A phase that an earlier process began gets new ones at once.
 func (r *Reconciler) keepSession(ctx context.Context, d *drive, rec store.Record) {
 	dir := filepath.Join(r.path(attemptDir(rec.ID, rec.Attempt)), sessionName)
-	if _, err := os.Stat(dir); r.Session == nil || errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(dir)
+	if r.Session == nil || errors.Is(err, fs.ErrNotExist) || d.opened && d.refreshAt.IsZero() {
 		return
 	}
 	wait := backoff.NewExponentialBackOff()

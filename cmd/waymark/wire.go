@@ -36,6 +36,7 @@ type service struct {
 	store      *store.Store
 	reconciler *reconciler.Reconciler
 	server     *server.Server
+	cloud      *cloud // nil where nothing needs AWS
 	close      []func() error
 }
 
@@ -48,9 +49,6 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if roles := cfg.Credentials; !roles.RunRole.IsZero() || !roles.PlanRole.IsZero() || !roles.ApplyRole.IsZero() {
-		return s, fmt.Errorf("%w: credentials: this version cannot assume roles yet, and a run without the role that you asked for would use the wrong identity; take the block out, and give the engine what it needs by engine { env = { … } }", release.ErrInvalid)
-	}
 	for _, e := range cfg.Environments {
 		if e.Approvals > 1 {
 			return s, fmt.Errorf("%w: environment %q: approvals = %d can never be reached: this version knows one person, whoever holds the token, and each counts once; write approvals = 1", release.ErrInvalid, e.Name, e.Approvals)
@@ -77,6 +75,11 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 		return s, err
 	}
 	s.close = append(s.close, s.store.Close)
+	if usesAWS(cfg) {
+		if s.cloud, err = newCloud(ctx, cfg, ""); err != nil {
+			return s, err
+		}
+	}
 	remotes, err := s.openRemotes(log)
 	if err != nil {
 		return s, err
@@ -88,12 +91,17 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	s.close = append(s.close, func() error { launcher.Close(); return nil })
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.reconciler, err = reconciler.New(reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes,
-		Runners: runners{launcher}, Engine: engine, Gate: gate.check, InstanceID: id, Logger: log, Metrics: registry})
+	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
+		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), InstanceID: id, Logger: log, Metrics: registry}
+	if !cfg.Credentials.RunRole.IsZero() {
+		driving.Session = s.cloud.session
+	}
+	s.reconciler, err = reconciler.New(driving)
 	if err != nil {
 		return s, err
 	}
-	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide, Hint: s.reconciler.Hint,
+	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide,
+		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
 		Version: versionText(), Logger: log, Registry: registry})
 	return s, err
@@ -120,7 +128,11 @@ func (s *service) ready(ctx context.Context) []server.Check {
 func (s *service) openRemotes(log *slog.Logger) (map[string]reconciler.Remote, error) {
 	remotes := map[string]reconciler.Remote{}
 	for _, r := range s.cfg.Repositories {
-		repo, err := gitrepo.Open(gitrepo.Config{Name: r.Name, URL: r.URL, Branch: r.Branch,
+		var passwords func(context.Context, string) (string, string, error)
+		if r.CodeCommit != "" {
+			passwords = s.cloud.gitCredentials(r.CodeCommit)
+		}
+		repo, err := gitrepo.Open(gitrepo.Config{Name: r.Name, URL: r.URL, Branch: r.Branch, Credentials: passwords,
 			CacheDir:   filepath.Join(s.cfg.Server.DataDir, "repositories", r.Name),
 			SSHKeyFile: r.SSHKey, KnownHostsFile: r.KnownHosts, Username: r.Username, Password: r.Password.Reveal(),
 			CAFile: r.CAFile, Logger: log})

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -101,6 +103,19 @@ func (a *AWS) CreateTable(name, region, account string) {
 	a.dynamo.awaitActive(account, region, name)
 }
 
+// PutItem stores an item of strings in a table of AWSAccount in us-east-1,
+// without asking anybody.
+func (a *AWS) PutItem(table string, item map[string]string) {
+	a.t.Helper()
+	values := dynamoDocument{}
+	for name, text := range item {
+		values[name] = dynamoDocument{"S": text}
+	}
+	if answer, status := a.dynamo.send(AWSAccount, "us-east-1", "PutItem", dynamoDocument{"TableName": table, "Item": values}); status != http.StatusOK {
+		a.t.Fatalf("storing an item in %s: %d %v", table, status, answer)
+	}
+}
+
 // awaitActive waits until the table can be used. Dynalite makes it so at its
 // next turn.
 func (k *dynamoKit) awaitActive(account, region, name string) {
@@ -125,6 +140,7 @@ func writeDynamo(w http.ResponseWriter, status int, v dynamoDocument) {
 		panic(err) // it came from JSON
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(text)), 10)) // SDKs compare it
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }

@@ -87,6 +87,10 @@ func (a *AWS) PutObject(bucket, key string, data []byte) {
 	if got := a.s3.forward(r, bucket, key, data); got.Code != http.StatusOK {
 		a.t.Fatalf("storing %s/%s: %d %s", bucket, key, got.Code, got.Body)
 	}
+	now := a.s3.forward(httptest.NewRequest(http.MethodHead, "/", nil), bucket, key, nil)
+	a.s3.mu.Lock()
+	defer a.s3.mu.Unlock()
+	delete(a.s3.buckets[bucket].headers, objectVersion(key, now))
 }
 
 // Object returns an object's content without asking anybody.

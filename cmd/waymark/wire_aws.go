@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdkcredentials "github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/waymark-cd/waymark/backends"
+	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/credentials"
+	"github.com/waymark-cd/waymark/reconciler"
+	"github.com/waymark-cd/waymark/release"
+)
+
+// cloud is how one installation reaches AWS.
+type cloud struct {
+	cfg      *config.Config
+	settings credentials.Settings
+	own      aws.Config // the service's own identity
+	broker   *credentials.Broker
+}
+
+// usesAWS reports whether anything in the configuration needs AWS.
+func usesAWS(cfg *config.Config) bool {
+	return !cfg.Credentials.RunRole.IsZero() || cfg.Backend.Type == "s3" || len(cfg.Triggers) > 0 ||
+		slices.ContainsFunc(cfg.Repositories, func(r config.Repository) bool { return r.CodeCommit != "" })
+}
+
+// newCloud finds the service's own identity; nobody is asked yet. profile, where
+// given, wins over the configured one.
+func newCloud(ctx context.Context, cfg *config.Config, profile string) (*cloud, error) {
+	if profile == "" {
+		profile = cfg.AWS.Profile
+	}
+	c := &cloud{cfg: cfg, settings: credentials.Settings{Region: cfg.AWS.Region, Profile: profile,
+		Endpoints: cfg.AWS.Endpoints, CABundle: cfg.AWS.CABundle, Proxy: cfg.AWS.Proxy}}
+	var err error
+	if c.own, err = credentials.Load(ctx, c.settings); err != nil {
+		return nil, fmt.Errorf("aws: %w", err)
+	}
+	c.broker = credentials.New(c.own, c.settings)
+	return c, nil
+}
+
+// session opens what one phase of a run reaches AWS with.
+func (c *cloud) session(ctx context.Context, req reconciler.SessionRequest) (reconciler.Session, error) {
+	if req.Deployment.RunRole == "" {
+		return reconciler.Session{}, fmt.Errorf("%w: credentials.run_role is empty for %s: a run without it would have no identity of its own",
+			release.ErrRefused, req.Deployment.Target)
+	}
+	g, err := c.broker.Open(ctx, c.request(req))
+	if err != nil {
+		return reconciler.Session{}, err
+	}
+	files, err := g.Files(req.Dir)
+	return reconciler.Session{Name: g.Run.Name, Env: g.Environment(req.Dir), Files: files,
+		Backend: g.BackendValues(), RefreshAt: g.RefreshAt()}, err
+}
+
+func (c *cloud) request(req reconciler.SessionRequest) credentials.Request {
+	d := req.Deployment
+	out := credentials.Request{RunID: req.RunID, Tag: req.Tag, Target: d.Target, Account: d.Account, Region: d.Region,
+		Phase: req.Phase, Backend: d.Backend, RunRole: d.RunRole, ExternalID: d.ExternalID, Lifetime: req.Lifetime,
+		Renewal: req.Renewal, TwoProfiles: d.PlanRole != "" || d.ApplyRole != ""}
+	out.AccountRole = d.PlanRole
+	if req.Phase == release.PhaseApply {
+		out.AccountRole = d.ApplyRole
+	}
+	if c.cfg.Credentials.SourceIdentity == "run" {
+		out.SourceIdentity = "waymark-run-" + release.FormatID(req.RunID)
+	}
+	return out
+}
+
+// gitCredentials makes a CodeCommit repository's passwords.
+func (c *cloud) gitCredentials(region string) func(context.Context, string) (string, string, error) {
+	return func(ctx context.Context, url string) (username, password string, err error) {
+		return c.broker.GitCredentials(ctx, url, region)
+	}
+}
+
+// lockOwner is how an engine that this process starts names itself in a lock.
+func lockOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	name := ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	return name + "@" + host
+}
+
+// stateLocks looks at locks with the identity that runs have, or with the
+// service's own where runs get none from it.
+type stateLocks struct{ cloud *cloud }
+
+// client looks at a target's state with its own narrow session.
+func (l stateLocks) client(ctx context.Context, of *config.Deployment) (*backends.Client, error) {
+	if of.Backend.Type != "s3" {
+		return backends.New(backends.S3Config{}), nil // says itself what it cannot look at
+	}
+	identity := l.cloud.own.Copy()
+	if of.RunRole != "" {
+		g, err := l.cloud.broker.Open(ctx, l.cloud.request(reconciler.SessionRequest{Phase: release.PhasePlan, Deployment: of, Lifetime: time.Minute}))
+		if err != nil {
+			return nil, err
+		}
+		identity.Credentials = sdkcredentials.NewStaticCredentialsProvider(g.Run.AccessKeyID, g.Run.SecretAccessKey, g.Run.SessionToken)
+	}
+	return backends.New(backends.S3Config{AWS: identity, Endpoints: l.cloud.settings.Endpoints}), nil
+}
+
+// List gives the locks that keep others out of one state.
+func (l stateLocks) List(ctx context.Context, of *config.Deployment) ([]release.StateLock, error) {
+	c, err := l.client(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.Locks(ctx, of.Backend)
+	var out []release.StateLock
+	for _, f := range found {
+		if f.Held {
+			out = append(out, release.StateLock{Kind: f.Kind, Where: f.Where, ID: f.ID, Who: f.Who, Operation: f.Operation, Created: f.Created})
+		}
+	}
+	return out, err
+}
+
+// Release frees one lock of a state, by its id.
+func (l stateLocks) Release(ctx context.Context, of *config.Deployment, lock release.StateLock) error {
+	c, err := l.client(ctx, of)
+	if err != nil {
+		return err
+	}
+	return c.Unlock(ctx, of.Backend, lock.ID, lock.Kind)
+}
