@@ -96,8 +96,14 @@ func request() credentials.Request {
 // What the service sends is what the run role's trust policy asks for, and
 // nothing else gets in.
 func TestTheRunRoleTrustsTheServiceAlone(t *testing.T) {
+	lock := request() // as the service asks to look at a lock
+	lock.RunID, lock.Tag, lock.Phase, lock.SourceIdentity = 0, "", release.PhasePlan, "waymark-run-0"
+	for what, r := range map[string]credentials.Request{"a run": request(), "a look at a lock": lock} {
+		if _, err := newAccounts(t).open(r); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	for what, change := range map[string]func(*credentials.Request){
-		"":                        func(*credentials.Request) {},
 		"another external id":     func(r *credentials.Request) { r.ExternalID = "example" },
 		"no external id":          func(r *credentials.Request) { r.ExternalID = "" },
 		"no source identity":      func(r *credentials.Request) { r.SourceIdentity = "" },
@@ -107,8 +113,8 @@ func TestTheRunRoleTrustsTheServiceAlone(t *testing.T) {
 	} {
 		a, r := newAccounts(t), request()
 		change(&r)
-		if _, err := a.open(r); (err == nil) != (what == "") {
-			t.Errorf("with %s: %v", what, err)
+		if s, err := a.open(r); err == nil {
+			t.Errorf("with %s: %v", what, s)
 		}
 	}
 	a := newAccounts(t)
