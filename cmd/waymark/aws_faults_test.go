@@ -102,8 +102,8 @@ resource "terraform_data" "curious" {
 	wantText(t, log, "AWS_ACCESS_KEY_ID=AS...", "AWS_SECRET_ACCESS_KEY=", "AWS_SESSION_TOKEN=", "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_REGION=us-east-1", "AWS_STS_REGIONAL_ENDPOINTS=regional", "could not read "+home+"/.aws/credentials", "could not read "+home+"/token",
 		"could not read "+w.file)
-	for _, never := range []string{"could read", "of-the-service", "WEB_IDENTITY", "CONTAINER_CREDENTIALS", "SECURITY_TOKEN", "WAYMARK_TOKEN",
-		"HOME=" + home + "\n", "WORLD_"} {
+	for _, never := range []string{"(local-exec): could read", "of-the-service", "WEB_IDENTITY", "CONTAINER_CREDENTIALS", "SECURITY_TOKEN", "WAYMARK_TOKEN",
+		"HOME=" + home + "\n", "): WORLD_"} {
 		if strings.Contains(log, never) {
 			t.Errorf("a run sees %q:\n%s", never, log)
 		}
