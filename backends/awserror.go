@@ -36,7 +36,7 @@ func (c *connection) explain(err error, action, resource string) error {
 		return fmt.Errorf("%s: %w: %s: %w", doing, release.ErrUnavailable, c.reach(err), answer)
 	case c.isWrongRegion(err):
 		return fmt.Errorf("%w backend: %s is %s, not in %s: correct region in the backend block: %w", release.ErrInvalid, what, elsewhere(err), c.region, answer)
-	case has(err, "NoSuchBucket", "ResourceNotFoundException"), action == listBucket && has(err, "NotFound"):
+	case has(err, "NoSuchBucket", "ResourceNotFoundException", "TableNotFoundException"), action == listBucket && has(err, "NotFound"):
 		return fmt.Errorf("%w: there is no %s in %s: make it with `waymark backend bootstrap`, or correct its name: %w", release.ErrNotFound, what, c.region, answer)
 	case isDenied(err):
 		return fmt.Errorf("%w by AWS: %s is not allowed: allow it on %s in the caller's policies%s: %w", release.ErrRefused, action, resource, orElsewhere(action), answer)
