@@ -92,7 +92,7 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 	}
 	switch {
 	case rec.State == release.Queued:
-		rec, began, err := r.Store.Start(ctx, id)
+		rec, began, err := r.Store.Start(ctx, id, r.InstanceID)
 		if err != nil || !began {
 			return err
 		}
@@ -190,10 +190,10 @@ func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
 	if rec.CancelledBy != "" {
 		return r.finish(ctx, rec, release.Cancelled, "cancelled by "+rec.CancelledBy, release.Result{})
 	}
-	if rec.Attempt >= maxAttempts {
+	if rec.Attempt-rec.HandedBack >= maxAttempts {
 		return r.finish(ctx, rec, release.Failed, fmt.Sprintf(
 			"the runner was lost %d times before it could apply; nothing was changed. Its own words are in %s on the service's machine",
-			rec.Attempt, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
+			rec.Attempt-rec.HandedBack, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
 	}
 	r.log.Warn("a runner was lost before its apply, the run starts over", "run", rec.ID, "attempt", rec.Attempt)
 	r.freeOwn(ctx, rec, "", "its runner was lost before the apply")
@@ -216,10 +216,10 @@ func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
 }
 
 // same refuses a write by a driver that the run has left behind: it must still
-// be running, in the attempt that this driver knows.
+// be running, in the attempt and in the hand that this driver knows.
 func same(mine, now store.Record) error {
-	if now.State != release.Running || now.Attempt != mine.Attempt {
-		return fmt.Errorf("%w: run %d is %s in attempt %d now", release.ErrConflict, now.ID, now.State, now.Attempt)
+	if now.State != release.Running || now.Attempt != mine.Attempt || now.Epoch != mine.Epoch {
+		return fmt.Errorf("%w: run %d is %s in attempt %d, epoch %d now", release.ErrConflict, now.ID, now.State, now.Attempt, now.Epoch)
 	}
 	return nil
 }

@@ -167,43 +167,16 @@ const sweepEvery = 30 * time.Second
 // Run watches and drives until ctx is cancelled, then waits for what is at work
 // within the configured grace. Runners outlive it; the next Run finds them.
 func (r *Reconciler) Run(ctx context.Context) error {
-	queues, err := r.queues(ctx)
-	if err != nil {
-		return err
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range r.watches {
 		g.Go(func() error { r.watch(ctx, w); return nil })
 	}
 	g.Go(func() error {
-		return r.Store.Work(ctx, store.Worker{ID: r.InstanceID, Queues: queues, Slots: 4 * cap(r.slots),
+		return r.Store.Work(ctx, store.Worker{ID: r.InstanceID, Pools: []string{release.DefaultPool}, Slots: 4 * cap(r.slots),
 			Handle: r.handle, Grace: r.Config.Config.Server.ShutdownGrace})
 	})
 	g.Go(func() error { r.keepTidy(ctx); return nil })
 	return g.Wait()
-}
-
-// queues names the scopes to serve: those of the configuration, and those that
-// unfinished runs still need.
-func (r *Reconciler) queues(ctx context.Context) ([]string, error) {
-	seen := map[string]bool{release.Global: true}
-	for _, e := range r.Config.Config.Environments {
-		for _, region := range e.Regions {
-			seen[region] = true
-		}
-	}
-	scopes, err := r.Store.Scopes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("looking for unfinished runs: %w", err)
-	}
-	for _, s := range scopes {
-		seen[s] = true
-	}
-	var out []string
-	for s := range seen {
-		out = append(out, s)
-	}
-	return out, nil
 }
 
 // keepTidy sweeps until ctx ends.
@@ -216,7 +189,7 @@ func (r *Reconciler) keepTidy(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err := r.Store.Sweep(ctx)
+			err := r.Store.Sweep(ctx, 0)
 			r.setTrouble("database", err)
 			if err != nil && ctx.Err() == nil {
 				r.log.Error("looking for runs to wake", "error", err)

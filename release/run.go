@@ -108,6 +108,9 @@ type Run struct {
 	FinishedAt time.Time
 }
 
+// DefaultPool is the worker pool of runs for which the configuration names none.
+const DefaultPool = "default"
+
 // FormatID prints a run's id as people and programs write it.
 func FormatID(id int64) string { return strconv.FormatInt(id, 10) }
 

@@ -7,15 +7,12 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"modernc.org/sqlite"
-
-	"github.com/waymark-cd/waymark/release"
 )
 
 // querier runs one statement. Statements are written once, with $1 parameters,
@@ -24,6 +21,10 @@ type querier interface {
 	exec(ctx context.Context, query string, args ...any) (affected int64, err error)
 	query(ctx context.Context, query string, args ...any) (rows, error)
 	row(ctx context.Context, query string, args ...any) scanner
+	// clock is an expression for the database's own time in milliseconds, read
+	// when the row at hand is. Replicas' clocks differ by minutes; this one is
+	// the same for all. SQLite lives in this process and takes the machine's.
+	clock() string
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -32,6 +33,9 @@ type tx interface {
 	// lock is appended to a SELECT that must hold its row until the end of the
 	// transaction: SQLite has one writer and needs nothing.
 	lock() string
+	// answeredBy is an expression for the instance that answers, or was last to
+	// answer, a job of the job engine's table.
+	answeredBy() string
 	insertJob(ctx context.Context, args RunArgs, queue string) error
 }
 
@@ -40,8 +44,6 @@ type database interface {
 	querier
 	inTx(ctx context.Context, fn func(tx) error) error
 	ping(ctx context.Context) error
-	// takeAlone makes this process the only one that drives runs, until release.
-	takeAlone(ctx context.Context) (release func(), err error)
 	close() error
 }
 
@@ -126,6 +128,8 @@ func (q sqlQuerier) row(ctx context.Context, query string, args ...any) scanner 
 	return q.do.QueryRowContext(ctx, questionMarks(query), args...)
 }
 
+func (sqlQuerier) clock() string { return "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)" }
+
 type sqliteTx struct {
 	sqlQuerier
 	tx     *sql.Tx
@@ -134,6 +138,8 @@ type sqliteTx struct {
 }
 
 func (*sqliteTx) lock() string { return "" }
+
+func (*sqliteTx) answeredBy() string { return "json_extract(attempted_by, '$[#-1]')" }
 
 func (t *sqliteTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
 	t.queues = append(t.queues, queue)
@@ -170,11 +176,9 @@ func (d *sqliteDB) query(ctx context.Context, q string, a ...any) (rows, error) 
 func (d *sqliteDB) row(ctx context.Context, q string, a ...any) scanner {
 	return sqlQuerier{d.db}.row(ctx, q, a...)
 }
+func (d *sqliteDB) clock() string                  { return sqlQuerier{}.clock() }
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
-
-// takeAlone has nothing to do: the data folder of a SQLite file is one process's own.
-func (d *sqliteDB) takeAlone(context.Context) (func(), error) { return func() {}, nil }
 
 // ---- Postgres
 
@@ -205,6 +209,8 @@ func (q pgxQuerier) row(ctx context.Context, query string, args ...any) scanner 
 	return q.do.QueryRow(ctx, query, args...)
 }
 
+func (pgxQuerier) clock() string { return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint" }
+
 type postgresTx struct {
 	pgxQuerier
 	tx     pgx.Tx
@@ -212,6 +218,8 @@ type postgresTx struct {
 }
 
 func (postgresTx) lock() string { return " FOR UPDATE" }
+
+func (postgresTx) answeredBy() string { return "attempted_by[array_upper(attempted_by, 1)]" }
 
 func (t postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
 	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
@@ -233,47 +241,6 @@ func (d *postgresDB) query(ctx context.Context, q string, a ...any) (rows, error
 func (d *postgresDB) row(ctx context.Context, q string, a ...any) scanner {
 	return pgxQuerier{d.pool}.row(ctx, q, a...)
 }
+func (d *postgresDB) clock() string                  { return pgxQuerier{}.clock() }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }
-
-// workLock is the advisory lock of the process that drives runs; "wmk-work".
-const workLock = 0x776d6b2d776f726b
-
-// takeAloneWithin is how long the connection of a killed predecessor may take
-// to be noticed by Postgres.
-const takeAloneWithin = 10 * time.Second
-
-// takeAlone holds an advisory lock on a connection of its own. Runners and
-// saved plans lie in one service's data folder, so another service must not
-// drive the same runs.
-func (d *postgresDB) takeAlone(ctx context.Context) (func(), error) {
-	conn, err := d.pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("taking the database: %w", err)
-	}
-	last := time.Now().Add(takeAloneWithin)
-	for {
-		var mine bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", workLock).Scan(&mine); err != nil {
-			conn.Release()
-			return nil, fmt.Errorf("taking the database: %w", err)
-		}
-		if mine {
-			return func() {
-				// Closing the connection lets go of the lock, whatever state it is in.
-				_ = conn.Conn().Close(context.WithoutCancel(ctx))
-				conn.Release()
-			}, nil
-		}
-		if time.Now().After(last) {
-			conn.Release()
-			return nil, fmt.Errorf("%w: another waymark service is at work on this database: stop it, or give this one a database of its own", release.ErrConflict)
-		}
-		select {
-		case <-ctx.Done():
-			conn.Release()
-			return nil, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}

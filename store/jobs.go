@@ -36,9 +36,11 @@ func (RunArgs) InsertOpts() river.InsertOpts {
 
 // Worker says how this process answers wake-up calls.
 type Worker struct {
-	ID     string   // of this installation, the same after a restart; unique per database
-	Queues []string // the scopes to serve
-	Slots  int      // calls answered side by side, per queue
+	// ID is the instance's, as it has joined: that of this installation, the same
+	// after a restart, and of no other that uses the database.
+	ID    string
+	Pools []string // whose runs to serve
+	Slots int      // calls answered side by side, per pool
 	// Handle drives one run as far as it can go. It must look at the run's state
 	// first: calls may come twice, late or for nothing. On an error the call is
 	// repeated after a while.
@@ -49,17 +51,13 @@ type Worker struct {
 // Work answers wake-up calls until ctx is cancelled, and returns once every
 // Handle has returned: after Grace, their contexts are cancelled too.
 // Calls that an earlier process of the same ID left behind are given up first,
-// and Sweep makes them anew.
+// and Sweep makes them anew. Any number of processes work on one Postgres; which
+// of them has a run in hand is decided by Start and Take.
 func (s *Store) Work(ctx context.Context, w Worker) error {
-	letGo, err := s.db.takeAlone(ctx)
-	if err != nil {
-		return err
-	}
-	defer letGo()
 	if err := s.forgetOrphans(ctx, w.ID); err != nil {
 		return err
 	}
-	if err := s.Sweep(ctx); err != nil {
+	if err := s.Sweep(ctx, 0); err != nil {
 		return err
 	}
 	switch db := s.db.(type) {
@@ -78,8 +76,12 @@ func work[TTx any](ctx context.Context, s *Store, driver riverdriver.Driver[TTx]
 		return w.Handle(ctx, job.Args.RunID)
 	}))
 	queues := map[string]river.QueueConfig{}
-	for _, q := range w.Queues {
-		queues[q] = river.QueueConfig{MaxWorkers: w.Slots}
+	for _, pool := range w.Pools {
+		queues[pool] = river.QueueConfig{MaxWorkers: w.Slots}
+	}
+	behind, err := s.behind(ctx)
+	if err != nil {
+		return err
 	}
 	client, err := river.NewClient(driver, &river.Config{
 		ID: w.ID, Logger: quiet(s.log), Workers: workers, Queues: queues,
@@ -87,7 +89,7 @@ func work[TTx any](ctx context.Context, s *Store, driver riverdriver.Driver[TTx]
 		FetchCooldown:               2 * time.Millisecond,
 		FetchPollInterval:           time.Second, // calls are announced; this is for a lost announcement
 		CompletedJobRetentionPeriod: time.Hour,
-		RetryPolicy:                 steadyRetry{},
+		RetryPolicy:                 steadyRetry{func() time.Time { return s.now().Add(behind) }},
 		SoftStopTimeout:             max(w.Grace, time.Millisecond),
 	})
 	if err != nil {
@@ -108,10 +110,10 @@ func work[TTx any](ctx context.Context, s *Store, driver riverdriver.Driver[TTx]
 }
 
 // steadyRetry repeats a failed call after as many seconds as it has failed, a minute at most.
-type steadyRetry struct{}
+type steadyRetry struct{ now func() time.Time }
 
-func (steadyRetry) NextRetry(job *rivertype.JobRow) time.Time {
-	return time.Now().Add(min(time.Duration(len(job.Errors)+1)*time.Second, time.Minute))
+func (r steadyRetry) NextRetry(job *rivertype.JobRow) time.Time {
+	return r.now().Add(min(time.Duration(len(job.Errors)+1)*time.Second, time.Minute))
 }
 
 // forgetOrphans deletes calls that a process of ours was answering when it died.
@@ -126,12 +128,31 @@ func (s *Store) forgetOrphans(ctx context.Context, id string) error {
 	return nil
 }
 
+// behind is how far this process's clock is behind the database's, by which
+// calls are held back: one that is minutes ahead would hold them back for minutes.
+func (s *Store) behind(ctx context.Context) (time.Duration, error) {
+	var now int64
+	if err := s.db.row(ctx, "SELECT "+s.db.clock()).Scan(&now); err != nil {
+		return 0, fmt.Errorf("asking the database for the time: %w", err)
+	}
+	return fromMillis(now).Sub(s.now()), nil
+}
+
 // Sweep makes a wake-up call for every run that could go on: those that run, and
 // the first in line of every target that nobody holds. A call that is there
 // already is not made twice. It mends whatever a crash left without a call.
-func (s *Store) Sweep(ctx context.Context) error {
+//
+// Calls that were being answered by instances without a beat for dead are given
+// up, so that what Abandoned lists is woken too, and instances that are long gone
+// are forgotten. A dead of 0 takes nobody for dead, for those that never join.
+func (s *Store) Sweep(ctx context.Context, dead time.Duration) error {
 	return s.db.inTx(ctx, func(t tx) error {
-		rs, err := t.query(ctx, `SELECT id, step, scope FROM runs r WHERE state = 'running' OR (state = 'queued'
+		if dead > 0 {
+			if err := giveUpDead(ctx, t, dead); err != nil {
+				return err
+			}
+		}
+		rs, err := t.query(ctx, `SELECT id, step, pool FROM runs r WHERE state = 'running' OR (state = 'queued'
 			AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = r.env AND o.scope = r.scope AND o.team = r.team
 				AND (o.state IN ('running', 'awaiting_approval', 'unknown') OR (o.state = 'queued' AND o.id < r.id))))
 			ORDER BY id`)
@@ -139,17 +160,17 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return fmt.Errorf("looking for runs to wake: %w", err)
 		}
 		type call struct {
-			args  RunArgs
-			scope string
+			args RunArgs
+			pool string
 		}
 		calls, err := collect(rs, func(r rows) (c call, err error) {
-			return c, r.Scan(&c.args.RunID, &c.args.Step, &c.scope)
+			return c, r.Scan(&c.args.RunID, &c.args.Step, &c.pool)
 		})
 		if err != nil {
 			return fmt.Errorf("looking for runs to wake: %w", err)
 		}
 		for _, c := range calls {
-			if err := t.insertJob(ctx, c.args, c.scope); err != nil {
+			if err := t.insertJob(ctx, c.args, c.pool); err != nil {
 				return fmt.Errorf("waking run %d: %w", c.args.RunID, err)
 			}
 		}
@@ -158,12 +179,12 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 // wake makes a fresh call for one run.
-func wake(ctx context.Context, t tx, id int64, scope string) error {
+func wake(ctx context.Context, t tx, id int64, pool string) error {
 	var step int64
 	if err := t.row(ctx, "UPDATE runs SET step = step + 1 WHERE id = $1 RETURNING step", id).Scan(&step); err != nil {
 		return fmt.Errorf("waking run %d: %w", id, err)
 	}
-	if err := t.insertJob(ctx, RunArgs{RunID: id, Step: step}, scope); err != nil {
+	if err := t.insertJob(ctx, RunArgs{RunID: id, Step: step}, pool); err != nil {
 		return fmt.Errorf("waking run %d: %w", id, err)
 	}
 	return nil
@@ -172,17 +193,18 @@ func wake(ctx context.Context, t tx, id int64, scope string) error {
 // wakeNext makes a call for the first in line of target, unless someone holds it.
 func wakeNext(ctx context.Context, t tx, target release.Target) error {
 	var id int64
-	err := t.row(ctx, `SELECT id FROM runs r WHERE env = $1 AND scope = $2 AND team = $3 AND state = 'queued'
+	var pool string
+	err := t.row(ctx, `SELECT id, pool FROM runs r WHERE env = $1 AND scope = $2 AND team = $3 AND state = 'queued'
 		AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = $1 AND o.scope = $2 AND o.team = $3
 			AND o.state IN ('running', 'awaiting_approval', 'unknown'))
-		ORDER BY id LIMIT 1`, target.Env, target.Scope, target.Team).Scan(&id)
+		ORDER BY id LIMIT 1`, target.Env, target.Scope, target.Team).Scan(&id, &pool)
 	if noRows(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("looking for the next run of %s: %w", target, err)
 	}
-	return wake(ctx, t, id, target.Scope)
+	return wake(ctx, t, id, pool)
 }
 
 // wakeAfter wakes what may have waited for target: its own line and, where it
@@ -221,14 +243,4 @@ func collect[T any](rs rows, scan func(rows) (T, error)) ([]T, error) {
 		out = append(out, v)
 	}
 	return out, rs.Err()
-}
-
-// Scopes lists the scopes of runs that have not ended, so that a worker serves
-// also those that its configuration no longer names.
-func (s *Store) Scopes(ctx context.Context) ([]string, error) {
-	rs, err := s.db.query(ctx, "SELECT DISTINCT scope FROM runs WHERE state IN ('queued', 'running', 'awaiting_approval') ORDER BY scope")
-	if err != nil {
-		return nil, err
-	}
-	return collect(rs, func(r rows) (v string, err error) { return v, r.Scan(&v) })
 }

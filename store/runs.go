@@ -29,12 +29,26 @@ type Record struct {
 	// LockOwner is how the run's engine names itself in a state's lock,
 	// user@host; empty before the first was started.
 	LockOwner string
+	// Worker is the instance that has the run in hand, or had when it ended;
+	// empty while the run waits for its turn or for people. Start, Take and
+	// HandBack alone change it.
+	Worker string
+	// Epoch rises whenever the run changes hands. Whoever knows a lower one has
+	// lost the run and must write nothing of it any more.
+	Epoch int64
+	// HandedBack counts the attempts that ended without a fault of the run.
+	HandedBack int
+	// Pool names the workers that may have the run.
+	Pool string
+	// ConfigDigest names the configuration that the run was admitted under.
+	ConfigDigest string
 }
 
 // runColumns names what scanRun reads, in its order.
 const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
 	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
-	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner`
+	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner,
+	worker, epoch, handed_back, pool, config_digest`
 
 func scanRun(sc scanner) (Record, error) {
 	var r Record
@@ -43,7 +57,8 @@ func scanRun(sc scanner) (Record, error) {
 	err := sc.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.ObjectID, &r.Commit,
 		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
 		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
-		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner)
+		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner,
+		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest)
 	if err != nil {
 		return Record{}, err
 	}
@@ -224,7 +239,7 @@ func (s *Store) Update(ctx context.Context, id int64, u Update) (Record, error) 
 			return err
 		}
 		if u.Wake {
-			if err := wake(ctx, t, id, r.Target.Scope); err != nil {
+			if err := wake(ctx, t, id, r.Pool); err != nil {
 				return err
 			}
 		}
@@ -266,10 +281,14 @@ func lockTarget(ctx context.Context, t tx, target release.Target) error {
 	return nil
 }
 
-// writeRun stores the fields that may change.
+// writeRun stores the fields that may change. A run that waits, for its turn or
+// for people, is in nobody's hand from then on.
 func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.State) error {
 	if r.State.Ended() && !before.Ended() && r.FinishedAt.IsZero() {
 		r.FinishedAt = s.now().UTC().Truncate(time.Millisecond)
+	}
+	if r.Worker != "" && (r.State == release.Queued || r.State == release.AwaitingApproval) {
+		r.letGo()
 	}
 	applying := 0
 	if r.Applying {
@@ -277,10 +296,12 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 	}
 	_, err := t.exec(ctx, `UPDATE runs SET state = $2, stages = $3, changes = $4, findings = $5, reason = $6, attempt = $7,
 		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
-		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19 WHERE id = $1`,
+		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19,
+		worker = $20, epoch = $21, handed_back = $22 WHERE id = $1`,
 		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
 		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
-		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner)
+		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner,
+		r.Worker, r.Epoch, r.HandedBack)
 	if uniqueViolation(err) {
 		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
 	}
@@ -335,65 +356,6 @@ func aboutRun(e audit.Entry, r Record) audit.Entry {
 	e.Repository, e.Target, e.RunID = r.Repository, r.Target.String(), r.ID
 	e.Tag, e.ObjectID, e.Commit = r.Tag, r.ObjectID, r.Commit
 	return e
-}
-
-// Start lets a queued run begin where it is its turn: nobody holds its target,
-// no earlier run of the target is queued, and no global run of its environment
-// and team is queued or active. It returns the run and whether it began; where
-// it has to wait, its reason says for what.
-func (s *Store) Start(ctx context.Context, id int64) (r Record, began bool, err error) {
-	err = s.db.inTx(ctx, func(t tx) error {
-		if r, err = lockRun(ctx, t, id); err != nil {
-			return err
-		}
-		if r.State != release.Queued {
-			return nil
-		}
-		waits, err := waitsFor(ctx, t, r.Target, r.ID)
-		if err != nil {
-			return err
-		}
-		if waits != "" {
-			r.Reason = waits
-			return s.writeRun(ctx, t, &r, release.Queued)
-		}
-		began = true
-		r.State, r.Reason = release.Running, ""
-		r.Attempt++
-		r.Stages, r.RunnerDir = nil, ""
-		if r.StartedAt.IsZero() {
-			r.StartedAt = s.now().UTC().Truncate(time.Millisecond)
-		}
-		if err := s.writeRun(ctx, t, &r, release.Queued); err != nil {
-			return err
-		}
-		return s.appendEntries(ctx, t, aboutRun(audit.Entry{Action: "run.started",
-			Details: map[string]any{"attempt": r.Attempt}}, r))
-	})
-	return r, began, err
-}
-
-// waitsFor says for what a run of target with this id has to wait, or "".
-func waitsFor(ctx context.Context, t tx, target release.Target, id int64) (string, error) {
-	var other int64
-	var tag, state string
-	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND id <> $4 AND (
-			(scope = $3 AND (state IN ('running', 'awaiting_approval', 'unknown') OR (state = 'queued' AND id < $4)))
-			OR (scope = $5 AND $3 <> $5 AND state IN ('queued', 'running', 'awaiting_approval', 'unknown')))
-		ORDER BY id LIMIT 1`, target.Env, target.Team, target.Scope, id, release.Global).Scan(&other, &tag, &state)
-	if noRows(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("looking at what holds %s: %w", target, err)
-	}
-	switch release.State(state) {
-	case release.Unknown:
-		return fmt.Sprintf("waits for run %d (%s), whose end is unknown: resolve it first", other, tag), nil
-	case release.AwaitingApproval:
-		return fmt.Sprintf("waits for run %d (%s), which awaits approval", other, tag), nil
-	}
-	return fmt.Sprintf("waits for run %d (%s)", other, tag), nil
 }
 
 // Findings returns what gates and policies reported of a run.

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -164,6 +165,9 @@ func migrate[TTx any](ctx context.Context, dialect goose.Dialect, db *sql.DB, di
 			return err
 		}
 		defer conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrationLock)
+		if err := refuseLoner(ctx, conn); err != nil {
+			return err
+		}
 	}
 	provider, err := goose.NewProvider(dialect, db, files)
 	if err != nil {
@@ -177,9 +181,7 @@ func migrate[TTx any](ctx context.Context, dialect goose.Dialect, db *sql.DB, di
 		return fmt.Errorf("%w: its schema has version %d and this waymark knows %d: start the newer waymark that wrote it, or restore a backup",
 			release.ErrRefused, has, want)
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrating the schema: %w", err)
-	}
+	// The job engine's tables come first: ours tell what to do with its jobs.
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet(log)})
 	if err != nil {
 		return err
@@ -187,7 +189,34 @@ func migrate[TTx any](ctx context.Context, dialect goose.Dialect, db *sql.DB, di
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("migrating the job engine's tables: %w", err)
 	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrating the schema: %w", err)
+	}
 	return nil
+}
+
+// lonerLock is the advisory lock that versions of before the replicas hold for
+// as long as they drive runs; "wmk-work".
+const lonerLock = 0x776d6b2d776f726b
+
+// refuseLoner refuses a database on which a version of before the replicas is at
+// work: it would go on driving the runs that others take. A connection of one
+// that was just killed may take a while to be noticed by Postgres.
+func refuseLoner(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, "SET lock_timeout = '5s'"); err != nil {
+		return err
+	}
+	defer conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout")
+	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", lonerLock)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "55P03" { // lock_not_available
+		return fmt.Errorf("%w: an older waymark that shares with no other is at work on this database: stop it, then start this one", release.ErrConflict)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", lonerLock)
+	return err
 }
 
 // insertOnly configures the client that makes calls. Its cooldown is what the

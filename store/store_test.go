@@ -113,7 +113,7 @@ func update(t *testing.T, s *store.Store, id int64, state release.State) {
 
 func start(t *testing.T, s *store.Store, id int64) (began bool, reason string) {
 	t.Helper()
-	r, began, err := s.Start(t.Context(), id)
+	r, began, err := s.Start(t.Context(), id, "here")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,10 +385,10 @@ func TestMovedAndDeletedTagsAreRefusedAndStopWhatWaits(t *testing.T) {
 		if got := actions(t, s); !slices.Equal(got[len(got)-5:], want) {
 			t.Errorf("entries %v", got)
 		}
-		if _, err := s.Requeue(t.Context(), a, audit.Entry{Action: "run.retried"}, store.TargetInfo{}, 0); !errors.Is(err, release.ErrRefused) {
+		if _, err := s.Requeue(t.Context(), a, audit.Entry{Action: "run.retried"}, store.Admission{}); !errors.Is(err, release.ErrRefused) {
 			t.Errorf("retrying a run of a moved tag: %v", err)
 		}
-		again, err := s.Requeue(t.Context(), b, audit.Entry{Action: "run.retried", Actor: "bob"}, store.TargetInfo{}, 2)
+		again, err := s.Requeue(t.Context(), b, audit.Entry{Action: "run.retried", Actor: "bob"}, store.Admission{Approvals: 2})
 		if err != nil || again.State != release.Queued || again.CreatedBy != "bob" || again.ApprovalsRequired != 2 || again.Version != "1.0" {
 			t.Errorf("retry %+v, %v", again, err)
 		}
@@ -427,7 +427,7 @@ func TestWorkDrivesEveryRunOnceInOrder(t *testing.T) {
 		done, failedOnce := map[string][]string{}, map[int64]bool{}
 		ctx, cancel := context.WithCancel(t.Context())
 		handle := func(ctx context.Context, id int64) error {
-			r, began, err := s.Start(ctx, id)
+			r, began, err := s.Start(ctx, id, "here")
 			if err != nil || !began {
 				return err
 			}
@@ -444,7 +444,7 @@ func TestWorkDrivesEveryRunOnceInOrder(t *testing.T) {
 		}
 		stopped := make(chan error, 1)
 		go func() {
-			stopped <- s.Work(ctx, store.Worker{ID: "test", Queues: []string{"us-east-1"}, Slots: 20, Handle: handle, Grace: time.Minute})
+			stopped <- s.Work(ctx, store.Worker{ID: "test", Pools: []string{"default"}, Slots: 20, Handle: handle, Grace: time.Minute})
 		}()
 		want.Wait()
 		cancel()
@@ -470,14 +470,14 @@ func TestWorkTakesUpWhatADeadProcessLeft(t *testing.T) {
 		worker := func(s *store.Store, ctx context.Context, handle func(context.Context, int64) error) chan error {
 			out := make(chan error, 1)
 			go func() {
-				out <- s.Work(ctx, store.Worker{ID: "same", Queues: []string{"us-east-1"}, Slots: 2, Handle: handle, Grace: time.Millisecond})
+				out <- s.Work(ctx, store.Worker{ID: "same", Pools: []string{"default"}, Slots: 2, Handle: handle, Grace: time.Millisecond})
 			}()
 			return out
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		reached := make(chan struct{})
 		first := worker(s, ctx, func(ctx context.Context, id int64) error {
-			if _, began, err := s.Start(ctx, id); err != nil || !began {
+			if _, began, err := s.Start(ctx, id, "here"); err != nil || !began {
 				return err
 			}
 			close(reached)
@@ -501,35 +501,6 @@ func TestWorkTakesUpWhatADeadProcessLeft(t *testing.T) {
 		cancel()
 		<-second
 	})
-}
-
-// TestTwoServicesDoNotWorkOnOnePostgres: runners and plans lie in one service's
-// data folder, so a second service must not drive the same runs.
-func TestTwoServicesDoNotWorkOnOnePostgres(t *testing.T) {
-	url := testkit.Postgres(t)
-	work := func(ctx context.Context, id string, begun chan<- struct{}) error {
-		s, err := store.Open(ctx, store.Config{URL: url})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if id == "first" {
-			admit(t, s, "dev_us-east-1/research/1.0")
-		}
-		return s.Work(ctx, store.Worker{ID: id, Queues: []string{"us-east-1"}, Slots: 1,
-			Handle: func(context.Context, int64) error { close(begun); return nil }})
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	begun, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- work(ctx, "first", begun) }()
-	<-begun
-	if err := work(t.Context(), "second", nil); !errors.Is(err, release.ErrConflict) {
-		t.Errorf("the second: %v, want ErrConflict", err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 func TestOpenRefusesWhatItCannotUse(t *testing.T) {

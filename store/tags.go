@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -130,6 +132,10 @@ type Admission struct {
 	Approvals int
 	// Supersede ends runs of the target that are still queued.
 	Supersede bool
+	// Pool names the workers that may have the run; empty: release.DefaultPool.
+	Pool string
+	// ConfigDigest names the configuration that this was decided under.
+	ConfigDigest string
 }
 
 // Admit records a tag at first sight and, where it is admitted, queues its run:
@@ -158,7 +164,8 @@ func (s *Store) Admit(ctx context.Context, a Admission) (rel release.Release, ru
 		}
 		r := Record{ObjectID: rel.ObjectID, Run: release.Run{Kind: release.Deploy, Repository: rel.Repository,
 			ReleaseID: rel.ID, Tag: rel.Tag, Version: rel.Version, Commit: rel.Commit, Target: rel.Target,
-			Account: a.Info.Account, ApprovalsRequired: a.Approvals, CreatedBy: rel.Tagger}}
+			Account: a.Info.Account, ApprovalsRequired: a.Approvals, CreatedBy: rel.Tagger},
+			Pool: a.Pool, ConfigDigest: a.ConfigDigest}
 		runID, err = s.queueRun(ctx, t, r, a.Info, a.Supersede, aboutRelease("run.queued", rel))
 		return err
 	})
@@ -191,9 +198,21 @@ func (s *Store) insertRelease(ctx context.Context, t tx, r *release.Release) (id
 	return id, nil
 }
 
+// A pool's name is also that of its queue in the job engine.
+var poolName = regexp.MustCompile(`^[a-z0-9]+([_-][a-z0-9]+)*$`)
+
+const maxPoolName = 64
+
 // queueRun writes a queued run, its entry and, where nothing is before it in
 // its target's line, the call that wakes it.
 func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, supersede bool, entry audit.Entry) (int64, error) {
+	if r.Pool == "" {
+		r.Pool = release.DefaultPool
+	}
+	if !poolName.MatchString(r.Pool) || len(r.Pool) > maxPoolName {
+		return 0, fmt.Errorf("%w pool %q: write lower-case letters and digits, with single hyphens or underscores between them, %d at most",
+			release.ErrInvalid, r.Pool, maxPoolName)
+	}
 	if _, err := t.exec(ctx, `INSERT INTO targets (env, scope, team, account, region, backend) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (env, scope, team) DO UPDATE SET account = $4, region = $5, backend = $6`,
 		r.Target.Env, r.Target.Scope, r.Target.Team, info.Account, info.Region, jsonText(info.Backend)); err != nil {
@@ -204,11 +223,12 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 	}
 	err := t.row(ctx, `INSERT INTO runs (kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team,
 			account, state, stages, changes, findings, reason, attempt, step, runner_dir, applying, plan_digest, plan_key,
-			approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at)
+			approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at,
+			pool, config_digest)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', 'null', '{}', '{}', '', 0, 0, '', 0, '', '',
-			$12, 'null', 'null', '', $13, $14, 0, 0) RETURNING id`,
+			$12, 'null', 'null', '', $13, $14, 0, 0, $15, $16) RETURNING id`,
 		string(r.Kind), r.Repository, r.ReleaseID, r.Tag, r.Version, r.ObjectID, r.Commit, r.Target.Env, r.Target.Scope,
-		r.Target.Team, info.Account, r.ApprovalsRequired, r.CreatedBy, millis(s.now())).Scan(&r.ID)
+		r.Target.Team, info.Account, r.ApprovalsRequired, r.CreatedBy, millis(s.now()), r.Pool, r.ConfigDigest).Scan(&r.ID)
 	if err != nil {
 		return 0, fmt.Errorf("queueing a run for %q: %w", r.Tag, err)
 	}
@@ -225,7 +245,7 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 		return 0, err
 	}
 	if waits == "" {
-		err = wake(ctx, t, r.ID, r.Target.Scope)
+		err = wake(ctx, t, r.ID, r.Pool)
 	} else {
 		_, err = t.exec(ctx, "UPDATE runs SET reason = $2 WHERE id = $1", r.ID, waits)
 	}
@@ -260,8 +280,10 @@ func (s *Store) supersede(ctx context.Context, t tx, by Record) ([]audit.Entry, 
 }
 
 // Requeue queues a new run for the release of run id, as a retry, a replan or
-// whatever entry says; the new run is as the old one was when it was queued.
-func (s *Store) Requeue(ctx context.Context, id int64, entry audit.Entry, info TargetInfo, approvals int) (release.Run, error) {
+// whatever entry says; the new run is as the old one was when it was queued, on
+// the terms of a: its Release and Supersede are not looked at, and where its
+// Pool or ConfigDigest is empty the old run's stays.
+func (s *Store) Requeue(ctx context.Context, id int64, entry audit.Entry, a Admission) (release.Run, error) {
 	var newID int64
 	err := s.db.inTx(ctx, func(t tx) error {
 		old, err := readRun(ctx, t, id, "")
@@ -283,8 +305,9 @@ func (s *Store) Requeue(ctx context.Context, id int64, entry audit.Entry, info T
 			entry.Details = map[string]any{}
 		}
 		entry.Details["of"] = release.FormatID(id)
-		old.CreatedBy, old.ApprovalsRequired = entry.Actor, approvals
-		newID, err = s.queueRun(ctx, t, old, info, false, entry)
+		old.CreatedBy, old.ApprovalsRequired = entry.Actor, a.Approvals
+		old.Pool, old.ConfigDigest = cmp.Or(a.Pool, old.Pool), cmp.Or(a.ConfigDigest, old.ConfigDigest)
+		newID, err = s.queueRun(ctx, t, old, a.Info, false, entry)
 		return err
 	})
 	if err != nil {
