@@ -158,6 +158,25 @@ func TestLongLooksKeepTheirMessages(t *testing.T) {
 	w.untilReady(true)
 }
 
+func TestTooManyMessagesWaitInTheQueue(t *testing.T) {
+	ended := make(chan struct{})
+	w := newWorld(t, func(context.Context, int) error { <-ended; return nil }).run()
+	for range 120 {
+		w.aws.Send(w.url, tagPushed())
+	}
+	w.untilReady(false, "messages wait for looks at their repositories that do not end", "see the log of the looks")
+	received := 0
+	for _, m := range w.aws.Queue(w.url) {
+		received += m.Receives
+	}
+	if received < 91 || received > 100 {
+		t.Errorf("%d messages were received", received)
+	}
+	close(ended)
+	w.untilEmpty()
+	w.untilReady(true)
+}
+
 func TestTroubleWithTheQueue(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -249,6 +268,16 @@ func TestRunEndsInTheMiddleOfALook(t *testing.T) {
 	}
 	if n := w.log.count("level=ERROR"); n != 0 {
 		t.Errorf("stopping is no trouble:\n%s", w.log)
+	}
+}
+
+func TestALookThatSucceedsWhileTheServiceStopsCounts(t *testing.T) {
+	w := newWorld(t, func(ctx context.Context, _ int) error { <-ctx.Done(); return nil }).run()
+	w.aws.Send(w.url, tagPushed())
+	w.until("a look", func() bool { return len(w.looked()) == 1 })
+	w.stop()
+	if q := w.aws.Queue(w.url); len(q) != 0 {
+		t.Errorf("the queue holds %+v", q)
 	}
 }
 
