@@ -161,7 +161,7 @@ func (w *world) refuse(tag, reason string) {
 // drive starts the run and takes it to state.
 func (w *world) drive(id int64, state release.State) {
 	w.t.Helper()
-	if _, began, err := w.store.Start(w.t.Context(), id); err != nil || !began {
+	if _, began, err := w.store.Start(w.t.Context(), id, "here"); err != nil || !began {
 		w.t.Fatalf("run %d did not begin: %v", id, err)
 	}
 	w.advance(90 * time.Second)

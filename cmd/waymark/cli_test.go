@@ -98,7 +98,7 @@ func (w *cliWorld) add(tag string, state release.State) string {
 	if state == release.Queued {
 		return release.FormatID(id)
 	}
-	if _, _, err := w.store.Start(w.t.Context(), id); err != nil {
+	if _, _, err := w.store.Start(w.t.Context(), id, "here"); err != nil {
 		w.t.Fatal(err)
 	}
 	_, err = w.store.Update(w.t.Context(), id, store.Update{Entry: audit.Entry{Action: "run.driven"},
