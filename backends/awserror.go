@@ -32,6 +32,8 @@ func (c *connection) explain(err error, action, resource string) error {
 	what = fmt.Sprintf("%s %q", what, name)
 	doing := action + " on " + what
 	switch answer := short(err); {
+	case isLate(err):
+		return fmt.Errorf("%s: this machine's clock differs from that of AWS%s: set it by NTP: %w", doing, clocks(err), answer)
 	case passing(err):
 		return fmt.Errorf("%s: %w: %s: %w", doing, release.ErrUnavailable, c.reach(err), answer)
 	case c.isWrongRegion(err):
@@ -40,14 +42,12 @@ func (c *connection) explain(err error, action, resource string) error {
 		return fmt.Errorf("%w: there is no %s in %s: make it with `waymark backend bootstrap`, or correct its name: %w", release.ErrNotFound, what, c.region, answer)
 	case isDenied(err):
 		return fmt.Errorf("%w by AWS: %s is not allowed: allow it on %s in the caller's policies%s: %w", release.ErrRefused, action, resource, orElsewhere(action), answer)
-	case has(err, "RequestTimeTooSkewed", "RequestExpired"):
-		return fmt.Errorf("%s: this machine's clock differs from that of AWS%s: set it by NTP: %w", doing, clocks(err), answer)
 	case has(err, "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"):
 		return fmt.Errorf("%s: the session has expired: try again with a new one: %w", doing, answer)
 	case has(err, "InvalidAccessKeyId", "InvalidToken", "UnrecognizedClientException", "InvalidClientTokenId"):
 		return fmt.Errorf("%s: AWS does not know the credentials: have they been deleted, is the endpoint the right one? %w", doing, answer)
 	case has(err, "SignatureDoesNotMatch", "InvalidSignatureException"):
-		return fmt.Errorf("%s: the secret key is wrong, the clock is%s, or a proxy changes requests on their way: %w", doing, clocks(err), answer)
+		return fmt.Errorf("%s: the secret key is wrong, or a proxy changes requests on their way: %w", doing, answer)
 	default:
 		return fmt.Errorf("%s: %w", doing, answer)
 	}
@@ -79,6 +79,16 @@ func (c *connection) reach(err error) string {
 		return "AWS in " + c.region + " has a failure"
 	}
 	return "AWS in " + c.region + " cannot be reached: look at the network, the proxy, the endpoint and the CA bundle"
+}
+
+// isLate reports whether the signature's time is what AWS does not take.
+func isLate(err error) bool {
+	if has(err, "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture") {
+		return true
+	}
+	var said smithy.APIError
+	return has(err, "InvalidSignatureException", "SignatureDoesNotMatch") && errors.As(err, &said) &&
+		(strings.Contains(said.ErrorMessage(), "Signature expired") || strings.Contains(said.ErrorMessage(), "not yet current"))
 }
 
 // passing reports whether the same request may well succeed later.

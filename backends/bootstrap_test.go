@@ -200,7 +200,7 @@ func TestAnotherAccountsBucketIsLeftAlone(t *testing.T) {
 	c.CreateBucket("states-dev", "", "999988887777")
 	stores := c.stores(t, nil)[:1]
 	steps, err := bootstrap(t, c.states, stores, backends.Hardening{})
-	if len(steps) > 1 || err != nil && !errors.Is(err, release.ErrRefused) {
+	if len(steps) != 0 || err != nil { // whose it is cannot be told for sure
 		t.Errorf("steps %+v, %v", steps, err)
 	}
 	_, all := verify(t, c.states, stores)

@@ -124,7 +124,7 @@ func deniedToPlainHTTP(raw json.RawMessage) []string {
 		return nil
 	}
 	for operator, keys := range s.Condition {
-		if !strings.EqualFold(operator, "Bool") || len(keys) != 1 {
+		if operator != "Bool" || len(keys) != 1 {
 			return nil
 		}
 		for key, value := range keys {
