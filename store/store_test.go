@@ -7,9 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/waymark-cd/waymark/audit"
 	"github.com/waymark-cd/waymark/internal/testkit"
@@ -409,108 +407,4 @@ func TestSupersedeLinksTheOvertaken(t *testing.T) {
 			t.Errorf("the running run: %s", r.State)
 		}
 	})
-}
-
-// TestWorkDrivesEveryRunOnceInOrder is the engine's promise: many targets side
-// by side, each strictly in order, none lost, none twice, also when calls fail.
-func TestWorkDrivesEveryRunOnceInOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *store.Store, _ string) {
-		const targets, versions = 8, 12
-		var want sync.WaitGroup
-		for v := range versions {
-			for i := range targets {
-				admit(t, s, fmt.Sprintf("dev_us-east-1/team%d/1.%d", i, v))
-				want.Add(1)
-			}
-		}
-		var mu sync.Mutex
-		done, failedOnce := map[string][]string{}, map[int64]bool{}
-		ctx, cancel := context.WithCancel(t.Context())
-		handle := func(ctx context.Context, id int64) error {
-			r, began, err := s.Start(ctx, id, "here")
-			if err != nil || !began {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			done[r.Target.Team] = append(done[r.Target.Team], r.Version)
-			want.Done()
-			_, err = s.Update(ctx, id, store.Update{Entry: audit.Entry{Action: "run.succeeded"}, Change: to(release.Succeeded)})
-			if err == nil && id%10 == 0 && !failedOnce[id] {
-				failedOnce[id] = true
-				return errors.New("a call that fails after its work")
-			}
-			return err
-		}
-		stopped := make(chan error, 1)
-		go func() {
-			stopped <- s.Work(ctx, store.Worker{ID: "test", Pools: []string{"default"}, Slots: 20, Handle: handle, Grace: time.Minute})
-		}()
-		want.Wait()
-		cancel()
-		if err := <-stopped; err != nil {
-			t.Fatal(err)
-		}
-		for team, got := range done {
-			if len(got) != versions || got[0] != "1.0" || got[versions-1] != fmt.Sprintf("1.%d", versions-1) {
-				t.Errorf("%s: %v", team, got)
-			}
-		}
-		if len(done) != targets {
-			t.Errorf("%d targets ran", len(done))
-		}
-	})
-}
-
-// TestWorkTakesUpWhatADeadProcessLeft: a run that was running when its process
-// died is handed to the next process of the same installation.
-func TestWorkTakesUpWhatADeadProcessLeft(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *store.Store, url string) {
-		id := admit(t, s, "dev_us-east-1/research/1.0")
-		worker := func(s *store.Store, ctx context.Context, handle func(context.Context, int64) error) chan error {
-			out := make(chan error, 1)
-			go func() {
-				out <- s.Work(ctx, store.Worker{ID: "same", Pools: []string{"default"}, Slots: 2, Handle: handle, Grace: time.Millisecond})
-			}()
-			return out
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		reached := make(chan struct{})
-		first := worker(s, ctx, func(ctx context.Context, id int64) error {
-			if _, began, err := s.Start(ctx, id, "here"); err != nil || !began {
-				return err
-			}
-			close(reached)
-			<-ctx.Done() // the process "dies" here, the run stays running
-			return nil
-		})
-		<-reached
-		cancel()
-		<-first
-		again, err := store.Open(t.Context(), store.Config{URL: url})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer again.Close()
-		ctx, cancel = context.WithCancel(t.Context())
-		taken := make(chan int64, 1)
-		second := worker(again, ctx, func(ctx context.Context, id int64) error { taken <- id; return nil })
-		if got := <-taken; got != id {
-			t.Errorf("took run %d", got)
-		}
-		cancel()
-		<-second
-	})
-}
-
-func TestOpenRefusesWhatItCannotUse(t *testing.T) {
-	for _, url := range []string{"", "sqlite:relative.db", "sqlite://relative.db", "mysql://x", "postgres://%zz"} {
-		if _, err := store.Open(t.Context(), store.Config{URL: url}); !errors.Is(err, release.ErrInvalid) {
-			t.Errorf("%q: %v", url, err)
-		}
-	}
-	_, err := store.Open(t.Context(), store.Config{URL: "postgres://127.0.0.1:1/x?connect_timeout=1"})
-	if !errors.Is(err, release.ErrUnavailable) {
-		t.Errorf("nobody listens: %v", err)
-	}
 }
