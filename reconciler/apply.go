@@ -128,6 +128,8 @@ func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record
 		return err
 	case res.Outcome == release.OutcomePassed:
 		return r.finish(ctx, rec, release.Succeeded, "", res)
+	case res.Outcome == release.OutcomeUnknown:
+		return r.finish(ctx, rec, release.Unknown, res.Reason+". "+whatNow(rec), res)
 	default:
 		return r.finish(ctx, rec, endOf(res.Outcome), res.Reason, res)
 	}
@@ -135,7 +137,11 @@ func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record
 
 // lost ends a run as unknown. It holds its target until it is resolved.
 func (r *Reconciler) lost(ctx context.Context, rec store.Record) error {
-	return r.finish(ctx, rec, release.Unknown, fmt.Sprintf(
-		"the apply's runner is gone and its end was not seen: look at the log, at what is there and whether the state is locked, then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
-		rec.ID, rec.Target), release.Result{})
+	return r.finish(ctx, rec, release.Unknown, "the apply's runner is gone and its end was not seen. "+whatNow(rec), release.Result{})
+}
+
+// whatNow says what a person does about a run whose end is unknown.
+func whatNow(rec store.Record) string {
+	return fmt.Sprintf("Look at the log, at what is there and whether the state is locked (waymark backend locks), then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
+		rec.ID, rec.Target)
 }

@@ -22,7 +22,8 @@ type watch struct {
 	repo       config.Repository
 	remote     Remote
 	hint       chan struct{}
-	lastDigest string // of the last listing that is wholly recorded
+	waiting    []chan error // for the next look; under the reconciler's mutex
+	lastDigest string       // of the last listing that is wholly recorded
 	lastLook   time.Time
 }
 
@@ -35,7 +36,14 @@ func (r *Reconciler) watch(ctx context.Context, w *watch) {
 	again.MaxInterval = max(w.repo.Poll, 5*time.Minute)
 	for {
 		began := r.Now()
+		r.mu.Lock()
+		waiting := w.waiting
+		w.waiting = nil
+		r.mu.Unlock()
 		err := r.look(ctx, w)
+		for _, tell := range waiting {
+			tell <- err
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -62,6 +70,26 @@ func (r *Reconciler) watch(ctx context.Context, w *watch) {
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// Look returns once the record holds what the repository's remote showed at a
+// look that began after the call, or with that look's error.
+func (r *Reconciler) Look(ctx context.Context, repository string) error {
+	w := r.watches[repository]
+	if w == nil {
+		return fmt.Errorf("repository %q: %w", repository, release.ErrNotFound)
+	}
+	done := make(chan error, 1)
+	r.mu.Lock()
+	w.waiting = append(w.waiting, done)
+	r.mu.Unlock()
+	r.Hint(repository)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-done:
+		return err
 	}
 }
 

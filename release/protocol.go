@@ -128,6 +128,7 @@ const (
 	OutcomeFailed    Outcome = "failed"    // a stage failed; Reason says which and why
 	OutcomeDenied    Outcome = "denied"    // a gate or a policy said no
 	OutcomeCancelled Outcome = "cancelled" // stopped by request, gracefully
+	OutcomeUnknown   Outcome = "unknown"   // an apply whose end was not seen, or whose state could not be saved
 )
 
 // Result is the one result file of a runner, written by rename as its last act.

@@ -53,8 +53,7 @@ const maxSpec = 16 << 20
 // Nil means that a result was written, whatever its outcome. An error means
 // that there is none: the folder belongs to another runner (wraps
 // release.ErrConflict; nothing was done), the Spec cannot be read (wraps
-// release.ErrInvalid), the disk refuses the result, or the end of an apply was
-// not seen, which makes the run unknown.
+// release.ErrInvalid), or the disk refuses the result.
 func Main(ctx context.Context, cfg Config) error {
 	if cfg.PrepareBackend == nil {
 		return fmt.Errorf("%w runner: PrepareBackend is missing", release.ErrInvalid)
@@ -128,9 +127,6 @@ func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
 	// Neither changes what the phase came to.
 	if tidyErr := errors.Join(removeFile(filepath.Join(spec.Dir, plainPlan)), removeFile(reserve), log.close()); tidyErr != nil {
 		fmt.Fprintln(os.Stderr, "waymark runner:", tidyErr)
-	}
-	if errors.Is(err, errUnseen) {
-		return errors.New(log.clean(err.Error()))
 	}
 	data, err := json.Marshal(p.result(err))
 	if err != nil {

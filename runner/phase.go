@@ -244,6 +244,9 @@ func (p *phase) result(err error) release.Result {
 		if errors.As(err, &why) {
 			r.Outcome, r.Reason = why.outcome, p.log.clean(why.Error())
 		}
+		if errors.Is(err, errUnseen) {
+			r.Outcome = release.OutcomeUnknown
+		}
 	}
 	return r
 }

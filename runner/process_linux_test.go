@@ -170,7 +170,7 @@ func TestKilledInPlan(t *testing.T) {
 	}
 }
 
-func TestKilledEngineGivesNoResult(t *testing.T) {
+func TestKilledEngineLeavesTheEndUnknown(t *testing.T) {
 	_, spec := held(t)
 	start(t, spec)
 	until(t, spec.Dir, "holding")
@@ -186,9 +186,9 @@ func TestKilledEngineGivesNoResult(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_, err := runner.Follow(t.Context(), spec.Dir, 0, nil)
-	if !errors.Is(err, runner.ErrGone) {
-		t.Errorf("Follow: %v, want ErrGone: nobody knows what the engine did", err)
+	res, err := runner.Follow(t.Context(), spec.Dir, 0, nil)
+	if err != nil || res.Outcome != release.OutcomeUnknown {
+		t.Errorf("Follow: %s %v, want unknown: nobody knows what the engine did", res.Outcome, err)
 	}
 }
 
@@ -212,8 +212,9 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 	spec = s.apply(planned)
 	spec.Backend.Values = map[string]string{"address": backend.URL}
 	start(t, spec)
-	if _, err := runner.Follow(t.Context(), spec.Dir, 0, nil); !errors.Is(err, runner.ErrGone) {
-		t.Fatalf("Follow: %v, want ErrGone", err)
+	res, err := runner.Follow(t.Context(), spec.Dir, 0, nil)
+	if err != nil || res.Outcome != release.OutcomeUnknown || !strings.Contains(res.Reason, "before you resolve the run") {
+		t.Fatalf("Follow: %+v %v, want unknown and what to do", res, err)
 	}
 	kept, err := os.ReadFile(filepath.Join(spec.Dir, "errored.tfstate"))
 	if err != nil || !bytes.Contains(kept, []byte("terraform_data")) {

@@ -104,7 +104,7 @@ func (d Diagnostic) reason() string {
 	}
 	what = oneLine(what, maxReason)
 	if hint := d.hint(); hint != "" {
-		what = oneLine(d.Summary, maxReason) + ": " + hint
+		what = strings.TrimRight(oneLine(d.Summary, maxReason), ".") + ": " + hint
 	}
 	if d.Address != "" {
 		what = oneLine(d.Address, maxReason) + ": " + what

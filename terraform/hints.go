@@ -4,6 +4,7 @@ import "strings"
 
 // hints are what to do about failures that do not say it themselves: what one
 // of the texts in summary or detail means. The first that fits is taken.
+// BadRequest is all that S3 says of an expired session to a request for a head.
 // Those of a state say nothing about a failure that has a resource's address.
 var hints = []struct {
 	says    []string
@@ -14,13 +15,13 @@ var hints = []struct {
 	{[]string{"Missing backend configuration"}, "the code has no backend block and its state would be lost", false},
 	{[]string{"does not have the expected content", "state data in S3 does not match"},
 		"the state object and its digest in the lock table disagree: an earlier write ended between the two, or somebody changed the object. Look at the object's versions, put the right one back or correct the item that ends in -md5, then retry", true},
-	{[]string{"which is newer than current", "was created by a newer version"},
+	{[]string{"which is newer than current", "was created by a newer version", "Unsupported state file format"},
 		"the state was written by a newer version of the engine: set engine { version } and install that one; nothing was changed", true},
 	{[]string{"NoSuchBucket", "S3 bucket does not exist"},
 		"there is no such state bucket: waymark backend bootstrap creates it, waymark backend verify shows what else is missing", true},
 	{[]string{"ResourceNotFoundException", "Requested resource not found", "Cannot do operations on a non-existent table"},
 		"there is no such lock table: waymark backend bootstrap creates it, waymark backend verify shows what else is missing", true},
-	{[]string{"ExpiredToken", "security token included in the request is expired", "credentials have expired"},
+	{[]string{"ExpiredToken", "security token included in the request is expired", "credentials have expired", "api error BadRequest"},
 		"the session of the run has expired: retry the run; where it needs longer, let the role's maximum session duration cover engine { timeout }", false},
 	{[]string{"RequestTimeTooSkewed", "Signature expired", "Signature not yet current", "difference between the request time and the current time"},
 		"this machine's clock is wrong: set it by NTP, then retry", false},
@@ -44,22 +45,20 @@ func (d Diagnostic) hint() string {
 			if d.Summary == says {
 				return h.hint
 			}
-			if strings.Contains(d.Summary, says) || strings.Contains(d.Detail, says) {
-				return h.hint + " (" + excerpt(d, says) + ")"
+			if strings.Contains(d.Summary, says) {
+				return h.hint
+			}
+			if strings.Contains(d.Detail, says) {
+				return h.hint + " (" + excerpt(d.Detail, says) + ")"
 			}
 		}
 	}
 	return ""
 }
 
-// excerpt is the line of a diagnostic that holds a text, without what only a
-// support desk reads.
-func excerpt(d Diagnostic, says string) string {
-	for line := range strings.Lines(d.Detail + "\n" + d.Summary) {
-		if i := strings.Index(line, says); i >= 0 {
-			line = line[max(0, min(i, len(line)-160)):]
-			return oneLine(strings.TrimSpace(line), 160)
-		}
-	}
-	return says
+// excerpt is what a line of the detail says from a text on.
+func excerpt(detail, says string) string {
+	_, after, _ := strings.Cut(detail, says)
+	line, _, _ := strings.Cut(after, "\n")
+	return oneLine(says+strings.TrimRight(line, ". "), 160)
 }

@@ -106,16 +106,24 @@ resource "terraform_data" "it" { input = var.place }
 // newAWSWorld is an installation whose state lives in S3.
 func newAWSWorld(t *testing.T, engine, lock, roles string) (*world, *testkit.AWS) {
 	t.Helper()
+	w, cloud := newAWSWorldWithout(t, engine, lock, roles)
+	for _, env := range []string{"dev", "prod"} {
+		cloud.CreateBucket("org-awesome-tf-state-"+env, "", "")
+		cloud.CreateTable("org-awesome-tf-state-lock-"+env, "", "")
+	}
+	return w, cloud
+}
+
+// newAWSWorldWithout is newAWSWorld before anybody made buckets and tables.
+func newAWSWorldWithout(t *testing.T, engine, lock, roles string) (*world, *testkit.AWS) {
+	t.Helper()
 	cloud := testkit.StartAWS(t)
 	const service = "arn:aws:iam::" + testkit.AWSAccount + ":user/waymark"
 	cloud.Role("arn:aws:iam::111122223333:role/WaymarkRun", testkit.RoleOptions{Trusts: []string{service}, ExternalID: "waymark-4711"})
 	id, secret := cloud.Service()
 	t.Setenv("AWS_ACCESS_KEY_ID", id)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
-	for _, env := range []string{"dev", "prod"} {
-		cloud.CreateBucket("org-awesome-tf-state-"+env, "", testkit.AWSAccount)
-		cloud.CreateTable("org-awesome-tf-state-lock-"+env, "", "")
-	}
+	cloud.NeedDynamoDB()
 	w := &world{t: t, remote: testkit.NewRemote(t), dir: t.TempDir(), log: &syncBuffer{}}
 	w.remote.Commit(awsFiles())
 	w.file = filepath.Join(w.dir, "waymark.hcl")

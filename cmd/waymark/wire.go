@@ -28,6 +28,7 @@ import (
 	"github.com/waymark-cd/waymark/server"
 	"github.com/waymark-cd/waymark/store"
 	"github.com/waymark-cd/waymark/terraform"
+	"github.com/waymark-cd/waymark/triggers"
 )
 
 // service is one wired installation.
@@ -37,6 +38,7 @@ type service struct {
 	reconciler *reconciler.Reconciler
 	server     *server.Server
 	cloud      *cloud // nil where nothing needs AWS
+	queues     []*triggers.Queue
 	close      []func() error
 }
 
@@ -100,6 +102,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	if err != nil {
 		return s, err
 	}
+	if err := s.openQueues(log, registry); err != nil {
+		return s, err
+	}
 	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
@@ -121,6 +126,10 @@ func (s *service) ready(ctx context.Context) []server.Check {
 	var out []server.Check
 	for _, c := range s.reconciler.Ready(ctx) {
 		out = append(out, server.Check{Name: c.Name, OK: c.OK, Detail: c.Detail})
+	}
+	for _, q := range s.queues {
+		_, detail := q.Ready() // events only hasten a look: without them the service is ready all the same
+		out = append(out, server.Check{Name: "trigger sqs", OK: true, Detail: detail})
 	}
 	return out
 }

@@ -3,19 +3,23 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdkcredentials "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waymark-cd/waymark/backends"
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/credentials"
 	"github.com/waymark-cd/waymark/reconciler"
 	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/triggers"
 )
 
 // cloud is how one installation reaches AWS.
@@ -85,6 +89,26 @@ func (c *cloud) gitCredentials(region string) func(context.Context, string) (str
 	}
 }
 
+// openQueues makes what listens to the queues of the configuration.
+func (s *service) openQueues(log *slog.Logger, metrics prometheus.Registerer) error {
+	repositories := map[string]string{}
+	for _, r := range s.cfg.Repositories {
+		if name := r.CodeCommitName(); name != "" {
+			repositories[name] = r.Name
+		}
+	}
+	for _, t := range s.cfg.Triggers {
+		q, err := triggers.New(triggers.Config{AWS: s.cloud.own, Endpoint: s.cfg.AWS.Endpoints["sqs"], QueueURL: t.QueueURL,
+			Region: t.Region, Repositories: repositories, SetAside: filepath.Join(s.cfg.Server.DataDir, "set-aside"),
+			Look: s.reconciler.Look, Logger: log, Metrics: metrics})
+		if err != nil {
+			return fmt.Errorf("trigger %q: %w", t.Kind, err)
+		}
+		s.queues = append(s.queues, q)
+	}
+	return nil
+}
+
 // lockOwner is how an engine that this process starts names itself in a lock.
 func lockOwner() string {
 	host, err := os.Hostname()
@@ -109,7 +133,9 @@ func (l stateLocks) client(ctx context.Context, of *config.Deployment) (*backend
 	}
 	identity := l.cloud.own.Copy()
 	if of.RunRole != "" {
-		g, err := l.cloud.broker.Open(ctx, l.cloud.request(reconciler.SessionRequest{Phase: release.PhasePlan, Deployment: of, Lifetime: time.Minute}))
+		r := l.cloud.request(reconciler.SessionRequest{Phase: release.PhasePlan, Deployment: of, Lifetime: time.Minute})
+		r.Account, r.AccountRole, r.TwoProfiles = "", "", false // nothing in the target's account is asked
+		g, err := l.cloud.broker.Open(ctx, r)
 		if err != nil {
 			return nil, err
 		}
