@@ -234,3 +234,61 @@ func (w *world) wantUnlocked(run, stranger string) {
 		w.t.Errorf("the audit log does not tell of both: own %t, forced %t", own, forced)
 	}
 }
+
+// TestRolesOfTheAccount plans and applies with a role of its own each, assumed
+// by the run's session: the backend goes on with the run's, the environment
+// holds no key, and a service that starts anew renews what is on disk.
+func TestRolesOfTheAccount(t *testing.T) {
+	for _, engine := range []string{"tofu", "terraform-1.5"} {
+		t.Run(engine, func(t *testing.T) {
+			w, cloud := newAWSWorld(t, engine, tableLock, `
+  plan_role  = "arn:aws:iam::${account}:role/WaymarkPlan"
+  apply_role = "arn:aws:iam::${account}:role/InfraBuildRole"`)
+			const run, account = "arn:aws:iam::111122223333:role/WaymarkRun", "arn:aws:iam::444455556601:role/"
+			for _, role := range []string{"WaymarkPlan", "InfraBuildRole"} {
+				cloud.Role(account+role, testkit.RoleOptions{Trusts: []string{run}})
+			}
+			w.remote.Commit(changed(map[string]string{"modules/regional/main.tf": worldModule + strings.Replace(holdsLock, "touch began", "env | grep AWS_ | sort; touch began", 1)}))
+			w.serve()
+			w.contact()
+			const tag = "dev_us-east-1/research/1.0"
+			w.push(tag)
+			attempt := filepath.Join(w.dir, "data/runs/1/1")
+			w.await("an apply", func() bool { _, err := os.Stat(filepath.Join(attempt, "tree/began")); return err == nil })
+			calls := cloud.AssumeRoles()
+			for i, want := range []struct{ caller, role string }{
+				{"arn:aws:iam::111122223333:user/waymark", run}, {":assumed-role/WaymarkRun/", account + "WaymarkPlan"},
+				{"arn:aws:iam::111122223333:user/waymark", run}, {":assumed-role/WaymarkRun/", account + "InfraBuildRole"},
+			} {
+				if len(calls) != 4 || !strings.Contains(calls[i].Caller, want.caller) || calls[i].RoleARN != want.role || calls[i].Err != "" {
+					t.Fatalf("call %d, want %+v: %+v", i, want, calls)
+				}
+			}
+			wantText(t, calls[0].Policy, `"Resource":"`+account+`WaymarkPlan"`)
+			wantText(t, calls[2].Policy, `"Resource":"`+account+`InfraBuildRole"`)
+
+			session := filepath.Join(attempt, "session/run.json")
+			before, err := os.ReadFile(session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.stop()
+			w.serve()
+			w.await("a renewed session", func() bool {
+				now, err := os.ReadFile(session)
+				return err == nil && string(now) != string(before)
+			})
+			if err := os.WriteFile(filepath.Join(attempt, "tree/go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			log := w.runLog(w.until(tag, release.Succeeded).ID)
+			wantText(t, log, "AWS_PROFILE=waymark-account", "AWS_CONFIG_FILE="+attempt+"/session/config")
+			if strings.Contains(log, "AWS_SECRET_ACCESS_KEY") || strings.Contains(log, "AWS_SESSION_TOKEN") {
+				t.Errorf("the environment holds keys beside the files:\n%s", log)
+			}
+			if _, err := os.Stat(filepath.Dir(session)); !os.IsNotExist(err) {
+				t.Errorf("the session's files outlive the run: %v", err)
+			}
+		})
+	}
+}
