@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,47 +20,6 @@ import (
 
 // local is the type of the embedded default: one file per target.
 const local = "local"
-
-// Location says where a state and its lock live, for people and for the API.
-type Location struct {
-	Kind   string `json:"kind"`             // the backend's type
-	Bucket string `json:"bucket,omitempty"` // bucket, container or the like; empty for local
-	Key    string `json:"key,omitempty"`    // object key or file
-	Lock   string `json:"lock,omitempty"`   // table, object or file of the lock; empty where unknown
-}
-
-// Locate says where the state of the default workspace lives. It reads nothing.
-func Locate(spec release.BackendSpec) Location {
-	v := spec.Values
-	l := Location{Kind: spec.Type}
-	switch spec.Type {
-	case local:
-		l.Key = v["path"]
-		l.Lock = lockInfoPath(l.Key)
-	case s3Type:
-		l.Bucket, l.Key, l.Lock = v["bucket"], v["key"], v["dynamodb_table"]
-		if l.Lock == "" && v["use_lockfile"] == "true" {
-			l.Lock = l.Key + lockfileSuffix
-		}
-	case "gcs":
-		l.Bucket = v["bucket"]
-		l.Key = path.Join(v["prefix"], "default.tfstate")
-		l.Lock = path.Join(v["prefix"], "default.tflock")
-	case "azurerm":
-		l.Bucket, l.Key = path.Join(v["storage_account_name"], v["container_name"]), v["key"]
-		l.Lock = l.Key // a lease on the blob itself
-	case "http":
-		l.Key, l.Lock = v["address"], v["lock_address"]
-	default:
-		l.Bucket = v["bucket"]
-		for _, name := range []string{"key", "path", "prefix", "schema_name", "secret_suffix"} {
-			if l.Key == "" {
-				l.Key = v[name]
-			}
-		}
-	}
-	return l
-}
 
 var (
 	typePattern = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)

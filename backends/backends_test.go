@@ -164,28 +164,6 @@ func TestASpecificationThatCannotBeIsInvalid(t *testing.T) {
 	}
 }
 
-func TestLocate(t *testing.T) {
-	for _, c := range []struct {
-		spec release.BackendSpec
-		want backends.Location
-	}{
-		{s3, backends.Location{Kind: "s3", Bucket: "states-dev", Key: "research/dev-global/terraform.tfstate", Lock: "locks-dev"}},
-		{release.BackendSpec{Type: "s3", Values: map[string]string{"bucket": "b", "key": "k", "use_lockfile": "true"}},
-			backends.Location{Kind: "s3", Bucket: "b", Key: "k", Lock: "k.tflock"}},
-		{release.BackendSpec{Type: "local", Values: map[string]string{"path": "/d/research/dev-global/terraform.tfstate"}},
-			backends.Location{Kind: "local", Key: "/d/research/dev-global/terraform.tfstate", Lock: "/d/research/dev-global/.terraform.tfstate.lock.info"}},
-		{release.BackendSpec{Type: "gcs", Values: map[string]string{"bucket": "b", "prefix": "p"}},
-			backends.Location{Kind: "gcs", Bucket: "b", Key: "p/default.tfstate", Lock: "p/default.tflock"}},
-		{release.BackendSpec{Type: "azurerm", Values: map[string]string{"storage_account_name": "a", "container_name": "c", "key": "k"}},
-			backends.Location{Kind: "azurerm", Bucket: "a/c", Key: "k", Lock: "k"}},
-		{release.BackendSpec{Type: "consul", Values: map[string]string{"path": "p"}}, backends.Location{Kind: "consul", Key: "p"}},
-	} {
-		if got := backends.Locate(c.spec); got != c.want {
-			t.Errorf("got %+v, want %+v", got, c.want)
-		}
-	}
-}
-
 // Whatever a file holds, Prepare answers, and what it lets through it lets
 // through again.
 func FuzzPrepare(f *testing.F) {
