@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +21,8 @@ const maxFile = 1 << 20
 // absolute; relative ones were read from the file's folder.
 type Config struct {
 	File         string // as given to Load or Parse
+	Text         string // the file as read; what is written out in it may be secret
+	Digest       string // SHA-256 of Text in hexadecimal: replicas that read the same file have the same
 	Server       Server
 	Repositories []Repository // at least one, in file order
 	Engine       Engine
@@ -33,6 +37,9 @@ type Config struct {
 	Gates        []GateConfig // all of them, also those that are not enabled
 	Policy       Policy
 	Runner       Runner
+	Pools        []Pool // in file order
+	Blobs        Blobs
+	Retention    Retention
 
 	lookupEnv func(string) (string, bool)
 }
@@ -45,6 +52,7 @@ type Server struct {
 	Token         Secret        // bearer token; empty only on a loopback address
 	MaxRuns       int           // runs side by side, at least 1
 	ShutdownGrace time.Duration // how long a stopping service waits for its runs
+	Heartbeat     time.Duration // without a sign of life for so long an instance is dead
 }
 
 // Repository is one git repository whose tags are watched.
@@ -108,6 +116,7 @@ type Environment struct {
 	Approvals    int    // people who must approve a plan
 	Downgrade    string // "refuse" or "allow"
 	Queue        string // "all" or "supersede"
+	Unknown      string // what becomes of an unknown run: "ask" or "replan"
 	Accounts     []string
 }
 
@@ -217,7 +226,8 @@ func Parse(filename string, src []byte, lookupEnv func(string) (string, bool)) (
 	if problems != nil {
 		return nil, problems
 	}
-	cfg := &Config{File: filename, lookupEnv: lookupEnv}
+	digest := sha256.Sum256(src)
+	cfg := &Config{File: filename, Text: string(src), Digest: hex.EncodeToString(digest[:]), lookupEnv: lookupEnv}
 	d := newDecoder(filename, dir, lookupEnv)
 	d.root(body, cfg)
 	d.check(cfg)

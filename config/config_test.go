@@ -118,6 +118,11 @@ func TestDefaults(t *testing.T) {
 		"sandbox":          c.Runner.Sandbox == "auto",
 		"keep":             !c.Runner.Keep,
 		"embedded":         c.Backend.Type == "local" && c.Backend.Embedded,
+		"heartbeat":        c.Server.Heartbeat == 30*time.Second,
+		"unknown":          c.Environments[0].Unknown == "ask",
+		"pools":            len(c.Pools) == 0,
+		"blobs":            c.Blobs == config.Blobs{},
+		"retention":        c.Retention == config.Retention{},
 	} {
 		if !ok {
 			t.Errorf("the default of %s is wrong: %+v", what, c)

@@ -23,6 +23,9 @@ func (d *decoder) check(cfg *Config) {
 	d.checkGlobalUse(cfg)
 	d.checkBackend(cfg)
 	d.checkAWS(cfg)
+	d.checkPools(cfg)
+	d.checkBlobs(cfg)
+	d.checkRetention(cfg)
 	d.checkTargets(cfg)
 }
 

@@ -82,7 +82,8 @@ func schema() block {
 				meaning: "The Region from which global resources are deployed. It is `region` in the templates of global targets. Without it, tags with the scope `global` are refused."},
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
-			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), policyBlock(), runnerBlock()},
+			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), policyBlock(), runnerBlock(),
+			poolBlock(), blobsBlock(), retentionBlock()},
 	}
 }
 
@@ -107,6 +108,8 @@ func serverBlock() block {
 				example: "16", meaning: "How many runs may go on side by side. Runs for one target never do."},
 			{name: "shutdown_grace", at: of(func(s *Server) any { return &s.ShutdownGrace }), fallback: `"30s"`,
 				example: `"2m"`, meaning: "How long a stopping service waits for its runs. What still runs then goes on by itself and is found again at the next start."},
+			{name: "heartbeat", at: of(func(s *Server) any { return &s.Heartbeat }), fallback: `"30s"`, least: 2 * time.Second,
+				example: `"10s"`, meaning: "An instance without a sign of life for so long is declared dead, and others take over its runs. It gives one every sixth of this time. The same for all that share a database; at least `\"2s\"`."},
 		},
 	}
 }
@@ -242,6 +245,9 @@ func environmentBlock() block {
 			{name: "queue", at: of(func(e *Environment) any { return &e.Queue }), fallback: `"all"`,
 				oneOf: []string{"all", "supersede"}, example: `"supersede"`,
 				meaning: "`all`: every tag runs, in order. `supersede`: a run that still waits ends as superseded when a later tag of its target arrives."},
+			{name: "unknown", at: of(func(e *Environment) any { return &e.Unknown }), fallback: `"ask"`,
+				oneOf: []string{"ask", "replan"}, example: `"replan"`,
+				meaning: "What becomes of a run whose apply ended unseen. `ask`: a person decides, with `waymark runs resolve`. `replan`: it ends as failed and its release gets a fresh run, as `resolve --replan` does it."},
 			{name: "accounts", at: of(func(e *Environment) any { return &e.Accounts }), check: checkAccount, unset: "any account",
 				example: `["111122223333"]`,
 				meaning: "Accounts that targets of this environment may be in, whatever the repository says. Checked against `stack.account` and against the accounts of the plan and apply roles."},
