@@ -35,8 +35,11 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if err != nil {
 		return r.finish(ctx, rec, release.Failed, "the configuration no longer fits the approved plan: "+reason(err), orNone(res))
 	}
-	if _, err := os.Stat(r.path(filepath.Join(attemptDir(rec.ID, rec.Attempt), planName))); err != nil {
-		return r.finish(ctx, rec, release.Failed, "the saved plan is gone; nothing was changed. Retry the run to plan again", orNone(res))
+	if err := r.fetchPlan(ctx, d, w, rec); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return r.finish(ctx, rec, release.Failed, reason(err)+"; nothing was changed. Retry the run to plan again", orNone(res))
 	}
 	folder := nextApply(rec)
 	spec := r.spec(rec, deployment, release.PhaseApply, folder)
@@ -63,7 +66,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 					takeResult(now, rec, *res)
 				}
 				now.Applying, now.RunnerDir = true, filepath.Join(attemptDir(rec.ID, rec.Attempt), folder)
-				now.LockOwner = r.LockOwner
+				now.LockOwner, now.RanOn = r.LockOwner, r.Instance.ID
 				return nil
 			}}, res, keys))
 		return err
@@ -71,6 +74,10 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if err != nil {
 		return err
 	}
+	if err := r.mayBegin(); err != nil {
+		return err
+	}
+	spec.BeginBefore = r.beginBefore()
 	spec.PlanIdentity, spec.PlanDigest = now.PlanKey, now.PlanDigest
 	startErr := r.Runners.Start(ctx, spec)
 	if startErr != nil && ctx.Err() == nil {
@@ -121,6 +128,10 @@ func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record
 		return r.lost(ctx, rec)
 	}
 	res, err := r.follow(ctx, d, &rec)
+	if d.isLost() {
+		r.remember() // what its runner came to is told as evidence
+		return fmt.Errorf("%w: run %d was taken over by another instance", release.ErrConflict, rec.ID)
+	}
 	switch {
 	case errors.Is(err, ErrRunnerGone):
 		return r.lost(ctx, rec)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waymark-cd/waymark/audit"
@@ -29,6 +30,11 @@ type drive struct {
 	// files need new ones, zero for never. Both belong to whoever holds the turn.
 	opened    bool
 	refreshAt time.Time
+	// epoch is that of the run while it is in hand, for whoever looks whether it
+	// still is; lost is closed when it is not.
+	epoch    atomic.Int64
+	lost     chan struct{}
+	loseOnce sync.Once
 }
 
 // take waits until no other goroutine drives the run, and returns what lets go.
@@ -36,7 +42,7 @@ func (r *Reconciler) take(ctx context.Context, id int64) (*drive, func(), error)
 	r.mu.Lock()
 	d := r.driving[id]
 	if d == nil {
-		d = &drive{turn: make(chan struct{}, 1), cancel: make(chan struct{})}
+		d = &drive{turn: make(chan struct{}, 1), cancel: make(chan struct{}), lost: make(chan struct{})}
 		r.driving[id] = d
 	}
 	d.users++
@@ -59,7 +65,8 @@ func (r *Reconciler) take(ctx context.Context, id int64) (*drive, func(), error)
 
 // handle answers one wake-up call: it looks at the run and takes it as far as
 // it can go. Calls may come twice, late or for nothing.
-func (r *Reconciler) handle(ctx context.Context, id int64) error {
+func (r *Reconciler) handle(call context.Context, id int64) error {
+	ctx := r.hard
 	d, leave, err := r.take(ctx, id)
 	if err != nil {
 		return err
@@ -68,6 +75,8 @@ func (r *Reconciler) handle(ctx context.Context, id int64) error {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
+	case <-call.Done():
+		return call.Err()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -90,15 +99,32 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case rec.State == release.Queued:
-		rec, began, err := r.Store.Start(ctx, id, r.InstanceID)
+	if rec.State != release.Queued && rec.State != release.Running {
+		return nil
+	}
+	if err := r.mayBegin(); err != nil {
+		return err
+	}
+	if rec.State == release.Queued {
+		if r.stops() {
+			return errStopping
+		}
+		rec, began, err := r.Store.Start(ctx, id, r.Instance.ID)
 		if err != nil || !began {
 			return err
 		}
+		d.epoch.Store(rec.Epoch)
 		return r.begin(ctx, d, rec)
-	case rec.State != release.Running:
-		return nil
+	}
+	before := rec
+	rec, taken, err := r.Store.Take(ctx, id, r.Instance.ID, r.Heartbeat)
+	if err != nil || !taken {
+		return err // another instance has it, and lives
+	}
+	d.epoch.Store(rec.Epoch)
+	switch {
+	case before.Worker != r.Instance.ID && before.Worker != "":
+		return r.takeOver(ctx, d, rec, before.Worker)
 	case rec.Applying:
 		return r.resumeApply(ctx, d, rec)
 	case rec.Stage(release.StageApproval).State == release.StagePassed:
@@ -136,6 +162,9 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 	if rec.CancelledBy != "" {
 		return r.finish(ctx, rec, release.Cancelled, "cancelled before anything was planned", release.Result{})
 	}
+	if r.stops() {
+		return r.handBack(ctx, rec)
+	}
 	if err := r.Runners.Start(ctx, spec); err != nil && ctx.Err() == nil {
 		r.log.Error("a runner could not be started", "run", rec.ID, "error", err)
 	}
@@ -161,11 +190,17 @@ func (r *Reconciler) followPlan(ctx context.Context, d *drive, rec store.Record,
 		return r.startOver(ctx, rec)
 	}
 	res, err := r.follow(ctx, d, &rec)
+	if d.isLost() {
+		return fmt.Errorf("%w: run %d was taken over by another instance", release.ErrConflict, rec.ID)
+	}
 	if errors.Is(err, ErrRunnerGone) {
 		return r.startOver(ctx, rec)
 	}
 	if err != nil {
 		return err
+	}
+	if r.stops() && rec.CancelledBy == "" && !r.cancelled(ctx, d, rec.ID) {
+		return r.handBack(ctx, rec)
 	}
 	if res.Outcome != release.OutcomePassed {
 		return r.finish(ctx, rec, endOf(res.Outcome), res.Reason, res)
@@ -238,7 +273,7 @@ func (r *Reconciler) planned(ctx context.Context, d *drive, rec store.Record, re
 		return r.finish(ctx, rec, release.Succeeded, "", res)
 	}
 	if rec.ApprovalsRequired > 0 {
-		return r.askApproval(ctx, rec, res, keys)
+		return r.askApproval(ctx, d, rec, res, keys)
 	}
 	rec.SetStage(release.Stage{Name: release.StageApproval, State: release.StageSkipped, Summary: "not required"})
 	return r.applyPlan(ctx, d, rec, &res, keys)
@@ -249,8 +284,14 @@ func nothingToDo(p *release.PlanSummary) bool {
 }
 
 // askApproval leaves the run waiting on its row.
-func (r *Reconciler) askApproval(ctx context.Context, rec store.Record, res release.Result, keys map[string]string) error {
+func (r *Reconciler) askApproval(ctx context.Context, d *drive, rec store.Record, res release.Result, keys map[string]string) error {
 	summary := fmt.Sprintf("needs %s", count(rec.ApprovalsRequired, "approval"))
+	if err := r.keepPlan(ctx, d, rec); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return r.finish(ctx, rec, release.Failed, "the plan cannot be kept for approval, nothing was changed: "+reason(err), res)
+	}
 	return r.persist(ctx, "approval", func() error {
 		_, err := r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
 			Entry: audit.Entry{Action: "run.approval_requested", Details: map[string]any{
@@ -440,8 +481,10 @@ func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (r
 	progress := newProgress(*rec)
 	watched, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
-	wait.Go(func() { r.writeProgress(watched, progress) })
 	started := *rec // Follow's events change the other
+	wait.Go(func() { r.awaitEnd(watched, d, started) })
+	shipped := r.shipLog(watched, &wait, started)
+	wait.Go(func() { r.writeProgress(watched, progress) })
 	wait.Go(func() { r.keepSession(watched, d, started) })
 	wait.Go(func() {
 		if r.awaitCancel(watched, d, rec.ID) {
@@ -453,6 +496,7 @@ func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (r
 	res, err := r.Runners.Follow(ctx, dir, progress.event)
 	stop()
 	wait.Wait()
+	shipped(ctx)
 	rec.Stages = progress.stages()
 	return res, err
 }

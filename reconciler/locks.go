@@ -118,17 +118,27 @@ func (r *Reconciler) ownerOf(ctx context.Context, t release.Target, l release.St
 		if rec.LockOwner != l.Who {
 			continue
 		}
+		if rec.RanOn != r.Instance.ID && rec.RanOn != "" && l.Operation != planOperation {
+			return &rec.Run, true, nil // only there can it be known dead
+		}
 		alive, err := r.atWork(rec, l.Created)
 		return &rec.Run, alive, err
 	}
 	return nil, false, nil
 }
 
+// planOperation is what a plan's lock says. A plan writes no state: its lock can
+// be released once the run has left it behind, wherever its engine is.
+const planOperation = "OperationTypePlan"
+
 // atWork reports whether the runner that a run has now lives, and began before
 // the lock was made: a lock from before is that of a runner that was lost.
 func (r *Reconciler) atWork(rec store.Record, locked time.Time) (bool, error) {
 	if rec.State != release.Running || rec.RunnerDir == "" {
 		return false, nil
+	}
+	if rec.RanOn != r.Instance.ID {
+		return rec.Worker == rec.RanOn, nil
 	}
 	stage := rec.Stage(release.StagePlan)
 	if rec.Applying {

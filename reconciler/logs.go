@@ -26,6 +26,7 @@ const logPoll = 100 * time.Millisecond
 // written, or ctx ends.
 func (r *Reconciler) Logs(ctx context.Context, id int64, follow bool, w io.Writer) error {
 	read := map[string]int64{}
+	looked := time.Time{}
 	for {
 		run, err := r.Store.Run(ctx, id)
 		if err != nil {
@@ -41,6 +42,12 @@ func (r *Reconciler) Logs(ctx context.Context, id int64, follow bool, w io.Write
 				return err
 			}
 		}
+		if ended := !follow || run.State.Ended(); ended || time.Since(looked) > shipEvery {
+			looked = time.Now()
+			if err := r.copyKept(ctx, id, w, read); err != nil {
+				return err
+			}
+		}
 		if !follow || run.State.Ended() {
 			if run.State.Ended() {
 				_, err = fmt.Fprintf(w, "run %d %s%s\n", run.ID, run.State, because("", run.Reason))
@@ -53,6 +60,31 @@ func (r *Reconciler) Logs(ctx context.Context, id int64, follow bool, w io.Write
 		case <-time.After(logPoll):
 		}
 	}
+}
+
+// copyKept writes what of a run's log is kept in the blob store alone: another
+// worker has, or had, the run.
+func (r *Reconciler) copyKept(ctx context.Context, id int64, w io.Writer, read map[string]int64) error {
+	keys, err := r.keptLog(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, done := read[key]; done {
+			continue
+		}
+		blob, err := r.Blobs.Get(ctx, key)
+		if err != nil {
+			return fmt.Errorf("reading the log of run %d: %w", id, err)
+		}
+		n, err := copyLines(w, blob)
+		blob.Close()
+		if err != nil {
+			return err
+		}
+		read[key] = n
+	}
+	return nil
 }
 
 // eventFiles lists the event files of a run: by attempt, planning before applying.
@@ -98,22 +130,29 @@ func copyEvents(w io.Writer, path string, offset int64) (int64, error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return offset, fmt.Errorf("reading a run's log: %w", err)
 	}
-	lines := bufio.NewReader(f)
+	n, err := copyLines(w, f)
+	return offset + n, err
+}
+
+// copyLines writes the whole lines of events as text, and returns how many bytes
+// they had.
+func copyLines(w io.Writer, events io.Reader) (n int64, err error) {
+	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return offset, nil
+			return n, nil
 		}
 		if err != nil {
-			return offset, fmt.Errorf("reading a run's log: %w", err)
+			return n, fmt.Errorf("reading a run's log: %w", err)
 		}
-		offset += int64(len(line))
+		n += int64(len(line))
 		var e release.Event
 		if json.Unmarshal(line, &e) != nil {
 			continue // torn by a kill
 		}
 		if _, err := io.WriteString(w, eventLine(e)); err != nil {
-			return offset, err
+			return n, err
 		}
 	}
 }

@@ -16,6 +16,8 @@ type metrics struct {
 	ended    *prometheus.CounterVec
 	runTime  *prometheus.HistogramVec
 	driving  prometheus.Gauge
+	taken    prometheus.Counter
+	lost     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -33,8 +35,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}}, []string{"env", "kind", "state"}),
 		driving: prometheus.NewGauge(prometheus.GaugeOpts{Name: "waymark_runs_active",
 			Help: "Runs that this process is driving now."}),
+		taken: prometheus.NewCounter(prometheus.CounterOpts{Name: "waymark_runs_taken_over_total",
+			Help: "Runs that this process took over from an instance without a sign of life."}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "waymark_runs_lost_total",
+			Help: "Runs that another instance took over from this process while it was silent."}),
 	}
-	for _, c := range []prometheus.Collector{m.looks, m.lookTime, m.tags, m.ended, m.runTime, m.driving} {
+	for _, c := range []prometheus.Collector{m.looks, m.lookTime, m.tags, m.ended, m.runTime, m.driving, m.taken, m.lost} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -34,14 +34,12 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 	if w == nil {
 		return spec, nil, refuse("repository %q is no longer configured: put it back, or push the tag to another one", rec.Repository)
 	}
-	d, tree, err := r.checkout(ctx, w, *rec, filepath.Join(dir, treeName))
-	if errors.Is(err, release.ErrNotFound) {
-		// The repository's cache was made anew since the tag was admitted.
-		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
-		if _, err = w.inspect(ctx, []Ref{ref}); err == nil {
-			d, tree, err = r.checkout(ctx, w, *rec, filepath.Join(dir, treeName))
-		}
-	}
+	var d *config.Deployment
+	var tree string
+	err = r.withCommit(ctx, w, *rec, func() (err error) {
+		d, tree, err = r.checkout(ctx, w, *rec, filepath.Join(dir, treeName))
+		return err
+	})
 	if err != nil {
 		return spec, nil, err
 	}
@@ -70,7 +68,8 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 			}
 			now.SetStage(stage)
 			now.Account, now.PlanKey = d.Account, identity.String()
-			now.RunnerDir, now.LockOwner = filepath.Join(attemptDir(rec.ID, rec.Attempt), "plan"), r.LockOwner
+			now.RunnerDir = filepath.Join(attemptDir(rec.ID, rec.Attempt), "plan")
+			now.LockOwner, now.RanOn = r.LockOwner, r.Instance.ID
 			return nil
 		}})
 		if err == nil {
@@ -79,6 +78,28 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 		return err
 	})
 	return spec, keys, err
+}
+
+// withCommit does what needs the run's commit, and once more after fetching it:
+// another worker may have admitted the tag, or the cache was made anew since.
+func (r *Reconciler) withCommit(ctx context.Context, w *watch, rec store.Record, fn func() error) error {
+	err := fn()
+	if errors.Is(err, release.ErrNotFound) {
+		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
+		if _, err = w.inspect(ctx, []Ref{ref}); err == nil {
+			err = fn()
+		}
+	}
+	return err
+}
+
+// writeTree writes the run's commit out once more, for an apply of a plan that
+// another worker made.
+func (r *Reconciler) writeTree(ctx context.Context, w *watch, rec store.Record, dir string) error {
+	return r.withCommit(ctx, w, rec, func() error {
+		_, err := w.remote.Checkout(ctx, rec.Commit, dir)
+		return err
+	})
 }
 
 // checkout resolves the configuration at the run's commit and writes its tree out.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,11 +114,22 @@ type Config struct {
 	// Locks looks at states' locks; nil where the backend has none to look at.
 	Locks Locks
 	// LockOwner is how an engine started here names itself in a lock, user@host.
-	LockOwner  string
-	InstanceID string // of this installation, the same after a restart
-	Logger     *slog.Logger
-	Metrics    prometheus.Registerer
-	Now        func() time.Time
+	LockOwner string
+	// Instance is this process among those that share the database: its id, the
+	// same after a restart, its roles (none: all) and what people see of it.
+	Instance store.Instance
+	Pools    []string // whose runs it drives; none: the default one
+	// Heartbeat is how long an instance may be silent before it is declared dead;
+	// default 30 s.
+	Heartbeat time.Duration
+	// Blobs keep logs and saved plans where other workers can read them; nil: they
+	// stay on this worker's disk.
+	Blobs Blobs
+	// Triggers listen to events, while this instance leads, until ctx ends.
+	Triggers []func(ctx context.Context) error
+	Logger   *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
 }
 
 // Reconciler watches repositories and drives runs.
@@ -128,9 +140,16 @@ type Reconciler struct {
 	slots   chan struct{}
 	watches map[string]*watch
 
-	mu      sync.Mutex
-	driving map[int64]*drive // runs that a goroutine of ours is driving
-	trouble map[string]error // what is wrong now, for Ready, by part
+	hard     context.Context // ends when the grace of a stop is over
+	stopping chan struct{}   // closed when this process is to stop
+	recall   chan struct{}   // makes keepTidy look at once
+
+	mu               sync.Mutex
+	driving          map[int64]*drive // runs that a goroutine of ours is driving
+	trouble          map[string]error // what is wrong now, for Ready, by part
+	beatAt           time.Time        // before the last sign of life was sent
+	isDraining       bool
+	drain, undrained chan struct{} // closed when this instance begins to drain, and when it no longer does
 }
 
 // New checks the wiring. It starts nothing.
@@ -144,8 +163,16 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()
 	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = 30 * time.Second
+	}
+	if len(cfg.Pools) == 0 {
+		cfg.Pools = []string{release.DefaultPool}
+	}
 	r := &Reconciler{Config: cfg, log: cfg.Logger, slots: make(chan struct{}, cfg.Config.Server.MaxRuns),
-		watches: map[string]*watch{}, driving: map[int64]*drive{}, trouble: map[string]error{}}
+		watches: map[string]*watch{}, driving: map[int64]*drive{}, trouble: map[string]error{},
+		hard: context.Background(), stopping: make(chan struct{}), recall: make(chan struct{}, 1),
+		drain: make(chan struct{}), undrained: make(chan struct{})}
 	var err error
 	if r.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
@@ -164,36 +191,76 @@ func New(cfg Config) (*Reconciler, error) {
 // what ended runs left behind is removed.
 const sweepEvery = 30 * time.Second
 
-// Run watches and drives until ctx is cancelled, then waits for what is at work
-// within the configured grace. Runners outlive it; the next Run finds them.
+// Run does what this instance's roles say until ctx is cancelled, then waits for
+// what is at work within the configured grace. Runners outlive it; the next Run
+// finds them.
 func (r *Reconciler) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, w := range r.watches {
-		g.Go(func() error { r.watch(ctx, w); return nil })
+	if err := r.persist(ctx, "instance", func() error { return r.join(ctx) }); err != nil {
+		return err
 	}
-	g.Go(func() error {
-		return r.Store.Work(ctx, store.Worker{ID: r.InstanceID, Pools: []string{release.DefaultPool}, Slots: 4 * cap(r.slots),
-			Handle: r.handle, Grace: r.Config.Config.Server.ShutdownGrace})
-	})
-	g.Go(func() error { r.keepTidy(ctx); return nil })
+	// Drives end when the grace is over, whatever their calls do: a worker that
+	// drains goes on with what it has in hand.
+	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		close(r.stopping)
+		time.AfterFunc(r.Config.Config.Server.ShutdownGrace, stop)
+	})()
+	r.hard = hard
+	beating, last := context.WithCancel(context.WithoutCancel(ctx))
+	var heart sync.WaitGroup
+	heart.Go(func() { r.beat(beating) }) // until nothing is in hand any more
+	defer heart.Wait()
+	defer last()
+	defer r.leave(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	if r.plays(RoleController) {
+		g.Go(func() error { r.lead(ctx); return nil })
+	}
+	if r.plays(RoleWorker) {
+		g.Go(func() error { return r.work(ctx) })
+		g.Go(func() error { r.keepTidy(ctx); return nil })
+	}
 	return g.Wait()
 }
 
-// keepTidy sweeps until ctx ends.
+// plays reports whether this instance has a role; without any it has all.
+func (r *Reconciler) plays(role string) bool {
+	return len(r.Instance.Roles) == 0 || slices.Contains(r.Instance.Roles, role)
+}
+
+// work answers calls until ctx ends, with a pause while this instance drains.
+func (r *Reconciler) work(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		drain, undrained := r.drain, r.undrained
+		r.mu.Unlock()
+		err := r.Store.Work(ctx, store.Worker{ID: r.Instance.ID, Pools: r.Pools, Slots: 4 * cap(r.slots),
+			Handle: r.handle, Grace: r.Config.Config.Server.ShutdownGrace, Drain: drain})
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-undrained:
+		}
+	}
+}
+
+// keepTidy removes what ended runs left, and tells what this instance knows of
+// runs that were taken from it, until ctx ends.
 func (r *Reconciler) keepTidy(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		r.removeLeftovers(ctx)
+		r.testify(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err := r.Store.Sweep(ctx, 0)
-			r.setTrouble("database", err)
-			if err != nil && ctx.Err() == nil {
-				r.log.Error("looking for runs to wake", "error", err)
-			}
+		case <-r.recall:
 		}
 	}
 }
@@ -272,9 +339,23 @@ func (r *Reconciler) setTrouble(part string, err error) {
 	r.trouble[part] = err
 }
 
-// Hint makes the service look at a repository's remote now. It is all that a
-// webhook can do. An unknown name does nothing.
+// Hint makes the service look at a repository's remote now, whichever instance
+// watches it. It is all that a webhook can do. An unknown name does nothing.
 func (r *Reconciler) Hint(repository string) {
+	r.hintHere(repository)
+	if r.watches[repository] == nil || !r.Store.Shared() {
+		return
+	}
+	go func() { // the caller must not wait for the database
+		ctx, cancel := context.WithTimeout(r.hard, 10*time.Second)
+		defer cancel()
+		if err := r.Store.Ask(ctx, leadLease); err != nil && ctx.Err() == nil {
+			r.log.Warn("the instance that leads could not be told to look; it does at its next poll", "error", err)
+		}
+	}()
+}
+
+func (r *Reconciler) hintHere(repository string) {
 	if w := r.watches[repository]; w != nil {
 		select {
 		case w.hint <- struct{}{}:

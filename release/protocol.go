@@ -52,6 +52,9 @@ type Spec struct {
 	PlanDigest    string `json:"plan_digest,omitempty"`    // what PhaseApply must find
 
 	Timeout time.Duration `json:"timeout"` // of the whole phase; 0 for none
+	// BeginBefore is until when PhaseApply may begin to change anything; zero: any
+	// time. Later, the run may be in somebody else's hand.
+	BeginBefore time.Time `json:"begin_before,omitzero"`
 }
 
 // EngineSpec names the engine's executable.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/terraform"
@@ -63,6 +64,9 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 	began, seen := false, false
 	var did terraform.ApplyResult
 	err := e.step(release.StageApply, func() (err error) {
+		if until := p.spec.BeginBefore; !until.IsZero() && time.Now().After(until) {
+			return fmt.Errorf("the apply was to begin before %s and did not: its worker may have been declared dead since; nothing was changed", until.UTC().Format(time.TimeOnly))
+		}
 		began = true
 		did, err = e.Apply(ctx, plan)
 		seen = true

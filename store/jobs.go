@@ -46,6 +46,9 @@ type Worker struct {
 	// repeated after a while.
 	Handle func(ctx context.Context, runID int64) error
 	Grace  time.Duration // how long Handle may go on once ctx is cancelled
+	// Drain, when it is closed, ends Work once every Handle has returned; no new
+	// calls are answered from then on. Nil: never.
+	Drain <-chan struct{}
 }
 
 // Work answers wake-up calls until ctx is cancelled, and returns once every
@@ -100,7 +103,13 @@ func work[TTx any](ctx context.Context, s *Store, driver riverdriver.Driver[TTx]
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("starting the job engine: %w", err)
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-w.Drain:
+		if err := client.Stop(ctx); err == nil {
+			return nil
+		}
+	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+30*time.Second)
 	defer cancel()
 	if err := client.Stop(stop); err != nil && !errors.Is(err, context.Canceled) {

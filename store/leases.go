@@ -56,3 +56,21 @@ func (s *Store) Config(ctx context.Context, digest string) (string, error) {
 	}
 	return text, nil
 }
+
+// Ask leaves word for whoever has the named lease, now or next.
+func (s *Store) Ask(ctx context.Context, name string) error {
+	if _, err := s.db.exec(ctx, "INSERT INTO leases (name, holder, until, asked) VALUES ($1, '', 0, 1) ON CONFLICT (name) DO UPDATE SET asked = 1", name); err != nil {
+		return fmt.Errorf("leaving word for the holder of %q: %w", name, err)
+	}
+	return nil
+}
+
+// Asked takes the word that was left for the holder of a lease, and reports
+// whether there was one.
+func (s *Store) Asked(ctx context.Context, name, holder string) (bool, error) {
+	n, err := s.db.exec(ctx, "UPDATE leases SET asked = 0 WHERE name = $1 AND holder = $2 AND asked = 1", name, holder)
+	if err != nil {
+		return false, fmt.Errorf("looking for word for the holder of %q: %w", name, err)
+	}
+	return n == 1, nil
+}

@@ -36,6 +36,8 @@ type Record struct {
 	// Epoch rises whenever the run changes hands. Whoever knows a lower one has
 	// lost the run and must write nothing of it any more.
 	Epoch int64
+	// RanOn is the instance on which the last runner was started.
+	RanOn string
 	// HandedBack counts the attempts that ended without a fault of the run.
 	HandedBack int
 	// Pool names the workers that may have the run.
@@ -48,7 +50,7 @@ type Record struct {
 const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
 	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
 	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner,
-	worker, epoch, handed_back, pool, config_digest`
+	worker, epoch, handed_back, pool, config_digest, ran_on`
 
 func scanRun(sc scanner) (Record, error) {
 	var r Record
@@ -58,7 +60,7 @@ func scanRun(sc scanner) (Record, error) {
 		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
 		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
 		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner,
-		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest)
+		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest, &r.RanOn)
 	if err != nil {
 		return Record{}, err
 	}
@@ -297,11 +299,11 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 	_, err := t.exec(ctx, `UPDATE runs SET state = $2, stages = $3, changes = $4, findings = $5, reason = $6, attempt = $7,
 		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
 		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19,
-		worker = $20, epoch = $21, handed_back = $22 WHERE id = $1`,
+		worker = $20, epoch = $21, handed_back = $22, ran_on = $23 WHERE id = $1`,
 		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
 		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
 		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner,
-		r.Worker, r.Epoch, r.HandedBack)
+		r.Worker, r.Epoch, r.HandedBack, r.RanOn)
 	if uniqueViolation(err) {
 		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
 	}

@@ -252,3 +252,9 @@ func fromMillis(ms int64) time.Time {
 	}
 	return time.UnixMilli(ms).UTC()
 }
+
+// Shared reports whether other processes may use the database at the same time.
+func (s *Store) Shared() bool {
+	_, is := s.db.(*postgresDB)
+	return is
+}

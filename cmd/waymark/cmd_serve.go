@@ -97,9 +97,6 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, started fu
 		work, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()
-		for _, q := range s.queues {
-			g.Go(func() error { return q.Run(work) })
-		}
 		err := s.reconciler.Run(work)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = nil // stopped while it was still starting

@@ -94,7 +94,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
-		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), InstanceID: id, Logger: log, Metrics: registry}
+		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: instance(id), Logger: log, Metrics: registry}
 	if !cfg.Credentials.RunRole.IsZero() {
 		driving.Session = s.cloud.session
 	}

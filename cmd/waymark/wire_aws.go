@@ -105,6 +105,7 @@ func (s *service) openQueues(log *slog.Logger, metrics prometheus.Registerer) er
 			return fmt.Errorf("trigger %q: %w", t.Kind, err)
 		}
 		s.queues = append(s.queues, q)
+		s.reconciler.Triggers = append(s.reconciler.Triggers, q.Run)
 	}
 	return nil
 }

@@ -1,0 +1,131 @@
+package reconciler
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// leadLease is what one controller at a time has: it watches the repositories,
+// listens to their events and sweeps. Another takes over within seconds.
+const (
+	leadLease = "controller"
+	leadFor   = 5 * time.Second
+	leadEvery = time.Second
+)
+
+// lead reaches for the lead until ctx ends, and leads whenever it has it. Where
+// nobody else uses the database it always does.
+func (r *Reconciler) lead(ctx context.Context) {
+	if !r.Store.Shared() {
+		r.leading(ctx)
+		return
+	}
+	var term *term
+	defer func() { term.end() }()
+	tick := time.NewTicker(leadEvery)
+	defer tick.Stop()
+	for until := (time.Time{}); ; {
+		before := time.Now() // a lease counts from before it was asked for
+		asking, cancel := context.WithTimeout(ctx, leadFor/2)
+		held, err := r.Store.Lease(asking, leadLease, r.Instance.ID, leadFor)
+		if err == nil && held {
+			until = before.Add(leadFor)
+		} else if err == nil {
+			until = time.Time{}
+		}
+		switch leads := time.Now().Before(until); {
+		case leads && term == nil:
+			r.log.Info("this instance leads: it watches the repositories")
+			term = r.beginTerm(ctx, before.Add(leadFor))
+		case leads:
+			term.extend(until)
+			if asked, err := r.Store.Asked(asking, leadLease, r.Instance.ID); err == nil && asked {
+				r.hintAll()
+			}
+		case term != nil:
+			r.log.Warn("another instance leads now")
+			term.end()
+			term = nil
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// term is one time of leading. It ends by itself when it is not extended: a
+// process that was stopped finds it ended before it does anything else.
+type term struct {
+	timer  *time.Timer
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (r *Reconciler) beginTerm(ctx context.Context, until time.Time) *term {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &term{cancel: cancel, timer: time.AfterFunc(time.Until(until), cancel)}
+	t.done.Go(func() { r.leading(ctx) })
+	return t
+}
+
+func (t *term) extend(until time.Time) { t.timer.Reset(time.Until(until)) }
+
+func (t *term) end() {
+	if t != nil {
+		t.timer.Stop()
+		t.cancel()
+		t.done.Wait()
+	}
+}
+
+// leading is what the one leader does, until ctx ends.
+func (r *Reconciler) leading(ctx context.Context) {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range r.watches {
+		w.lastDigest = "" // somebody else may have recorded meanwhile
+		g.Go(func() error { r.watch(ctx, w); return nil })
+	}
+	for _, listen := range r.Triggers {
+		g.Go(func() error { return listen(ctx) })
+	}
+	g.Go(func() error { r.sweep(ctx); return nil })
+	_ = g.Wait() // each says by itself what is wrong, and goes on
+}
+
+// sweep wakes what lost its call, until ctx ends. Where others use the database
+// too it looks often: a worker's death is noticed here.
+func (r *Reconciler) sweep(ctx context.Context) {
+	every, dead := sweepEvery, time.Duration(0)
+	if r.Store.Shared() {
+		every, dead = leadEvery, r.Heartbeat
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := r.Store.Sweep(ctx, dead)
+		if ctx.Err() != nil {
+			return
+		}
+		r.setTrouble("database", err)
+		if err != nil {
+			r.log.Error("looking for runs to wake", "error", err)
+		}
+	}
+}
+
+func (r *Reconciler) hintAll() {
+	for name := range r.watches {
+		r.hintHere(name)
+	}
+}

@@ -1,0 +1,167 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
+)
+
+// errStopping: this instance takes up nothing more; another does.
+var errStopping = fmt.Errorf("%w: this instance is stopping or draining", release.ErrUnavailable)
+
+// stops reports whether this instance hands back what it has not begun to
+// apply. An instance that is alone has nobody to hand to: its next start goes on.
+func (r *Reconciler) stops() bool {
+	if !r.Store.Shared() {
+		return false
+	}
+	select {
+	case <-r.stopping:
+		return true
+	default:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.isDraining
+}
+
+func (d *drive) isLost() bool {
+	select {
+	case <-d.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitEnd ends a runner whose run is no longer in this instance's hand, or is
+// to be handed back, until ctx ends. It is asked to stop as by a cancel: the
+// engine saves what it knows and frees its lock, and nothing further is changed.
+func (r *Reconciler) awaitEnd(ctx context.Context, d *drive, rec store.Record) {
+	r.mu.Lock()
+	drain := r.drain
+	r.mu.Unlock()
+	stopping := r.stopping
+	if rec.Applying || !r.Store.Shared() {
+		drain, stopping = nil, nil // an apply goes on to its end
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-d.lost:
+	case <-drain:
+	case <-stopping:
+	}
+	if err := r.Runners.Interrupt(r.path(rec.RunnerDir)); err != nil {
+		r.log.Warn("the runner cannot be ended", "run", rec.ID, "error", err)
+	}
+}
+
+// handBack gives a run that has not begun to apply to another worker.
+func (r *Reconciler) handBack(ctx context.Context, rec store.Record) error {
+	r.freeOwn(ctx, rec, "", "its worker stopped before the apply")
+	err := r.persist(ctx, "hand back", func() error {
+		return r.Store.HandBack(ctx, rec.ID, r.Instance.ID, rec.Epoch)
+	})
+	if err == nil {
+		r.log.Info("a run was handed back before its apply", "run", rec.ID)
+		r.removeWork(rec.ID, rec.Attempt)
+	}
+	return err
+}
+
+// takeOver goes on with a run whose worker was declared dead: before its apply
+// it starts over, in its apply nobody here knows what came of it.
+func (r *Reconciler) takeOver(ctx context.Context, d *drive, rec store.Record, from string) error {
+	r.log.Warn("a run was taken over from an instance without a sign of life", "run", rec.ID, "from", from, "applying", rec.Applying)
+	r.metrics.taken.Inc()
+	switch {
+	case rec.Applying:
+		return r.finish(ctx, rec, release.Unknown, fmt.Sprintf("the instance %s that applied it shows no sign of life, and its end was not seen. If it comes back, what its runner came to is told here. ", from)+whatNow(rec), release.Result{})
+	case rec.Stage(release.StageApproval).State == release.StagePassed:
+		return r.apply(ctx, d, rec)
+	default:
+		return r.startOver(ctx, rec)
+	}
+}
+
+// remember makes testify look at once.
+func (r *Reconciler) remember() {
+	select {
+	case r.recall <- struct{}{}:
+	default:
+	}
+}
+
+// testify tells what this instance knows of applies that ended as unknown and
+// whose runner it had started: it was silent for a while, and comes back. A
+// runner that is still at work is asked to stop, because the run is no longer in
+// this instance's hand.
+func (r *Reconciler) testify(ctx context.Context) {
+	cursor := ""
+	for {
+		runs, next, err := r.Store.Runs(ctx, store.RunFilter{State: release.Unknown, Limit: 500, Cursor: cursor})
+		if err != nil {
+			return // the database is away; there is a next time
+		}
+		for _, run := range runs {
+			rec, err := r.Store.Record(ctx, run.ID)
+			if err != nil || rec.RanOn != r.Instance.ID || rec.RunnerDir == "" {
+				continue
+			}
+			if err := r.testifyTo(ctx, rec); err != nil && ctx.Err() == nil {
+				r.log.Warn("what became of an unknown run's apply cannot be told", "run", rec.ID, "error", err)
+			}
+		}
+		if cursor = next; cursor == "" {
+			return
+		}
+	}
+}
+
+func (r *Reconciler) testifyTo(ctx context.Context, rec store.Record) error {
+	dir := r.path(rec.RunnerDir)
+	found, err := r.Runners.Find(dir)
+	switch {
+	case err != nil:
+		return err
+	case found == FoundAlive:
+		defer r.remember()
+		return r.Runners.Interrupt(dir)
+	case found != FoundDone:
+		return nil // nobody knows
+	}
+	res, err := r.Runners.Follow(ctx, dir, func(release.Event) {})
+	if err != nil || res.Phase != release.PhaseApply || res.Outcome == release.OutcomeUnknown {
+		return err
+	}
+	end, why := release.Succeeded, "its worker came back: the apply had passed"
+	if res.Outcome != release.OutcomePassed {
+		end, why = endOf(res.Outcome), "its worker came back: "+res.Reason
+	}
+	_, err = r.Store.Update(ctx, rec.ID, store.Update{
+		Entry: audit.Entry{Action: "run.resolved", Reason: why, Details: map[string]any{"as": "evidence", "worker": r.Instance.ID, "applied": res.Applied}},
+		Change: func(now *store.Record) error {
+			if now.State != release.Unknown || now.Attempt != rec.Attempt || now.RanOn != r.Instance.ID {
+				return fmt.Errorf("%w: run %d is %s now", release.ErrConflict, now.ID, now.State)
+			}
+			takeResult(now, *now, res)
+			now.State, now.Reason, now.PlanKey, now.Applying = end, why, "", false
+			if end == release.Succeeded {
+				now.Reason = ""
+			}
+			return nil
+		}})
+	if errors.Is(err, release.ErrConflict) {
+		return nil // somebody settled it
+	}
+	if err == nil {
+		r.log.Info("an unknown run's end is known now", "run", rec.ID, "state", end, "reason", why)
+		r.removeWork(rec.ID, rec.Attempt)
+	}
+	return err
+}
