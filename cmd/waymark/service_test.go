@@ -258,7 +258,6 @@ func TestServeRefusesWhatCannotWork(t *testing.T) {
 	for name, tt := range map[string]struct{ extra, says string }{
 		"a misspelt name": {"polcy {}", "did you mean"},
 		"no such engine":  {"gate \"checkov\" {\n  path = \"/no/such/checkov\"\n}", "checkov"},
-		"roles not yet":   {"credentials {\n  run_role = \"arn:aws:iam::111122223333:role/R\"\n}", "cannot assume roles"},
 		"out of reach":    {"environment \"qa\" {\n  regions   = [\"us-east-1\"]\n  approvals = 2\n}", "can never be reached"},
 		"two mistakes":    {"teams = 3\nbackend {}", "waymark.hcl:"},
 	} {
