@@ -31,26 +31,32 @@ const postgresTimeout = time.Minute
 // superviseScript runs one PostgreSQL server for as long as standard input
 // stays open, then stops it and removes its folder. Nobody writes to standard
 // input: it ends when the test binary ends, whether that returns, panics or is
-// killed, so that neither a process nor a file is left behind.
-// Arguments: the folder of PostgreSQL's programs, the cluster's folder.
+// killed, so that neither a process nor a file is left behind. With "again" a
+// server that ends before is started anew.
+// Arguments: the folder of PostgreSQL's programs, the cluster's folder, "once"
+// or "again", and the server's further arguments.
 const superviseScript = `
+bin=$1 dir=$2 often=$3
+shift 3
 exec 3<&0 </dev/null
-"$1/initdb" -D "$2/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >&2 || { rm -rf "$2"; exit 1; }
-"$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c max_connections=300 \
-	-c fsync=off -c synchronous_commit=off -c full_page_writes=off 3<&- >&2 &
-server=$!
-{ read -r _ <&3; kill -QUIT $server; } >/dev/null 2>&1 &
-watcher=$!
-exec 3<&-
-wait $server
-kill $watcher 2>/dev/null
-rm -rf "$2"
+"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >&2 || { rm -rf "$dir"; exit 1; }
+while :; do
+	"$bin/postgres" -D "$dir/data" -c listen_addresses= -c unix_socket_directories="$dir" -c max_connections=300 \
+		-c fsync=off -c synchronous_commit=off -c full_page_writes=off "$@" 3<&- >&2 &
+	server=$!
+	{ read -r _ <&3; : >"$dir/over"; kill -QUIT $server; } >/dev/null 2>&1 &
+	watcher=$!
+	wait $server
+	kill $watcher 2>/dev/null
+	[ "$often" = again ] && [ ! -e "$dir/over" ] || break
+done
+rm -rf "$dir"
 `
 
 // theCluster starts the one cluster of this test binary on the first call. It
 // is the package's only state, because starting a cluster per test would take
 // longer than the tests.
-var theCluster = sync.OnceValues(startCluster)
+var theCluster = sync.OnceValues(func() (*cluster, error) { return startCluster("once") })
 
 // Postgres returns the URL of a fresh, empty PostgreSQL database, which is
 // dropped when the test ends. The databases of one test binary live in one
@@ -88,8 +94,9 @@ type cluster struct {
 	databases  atomic.Int64
 }
 
-// startCluster makes and starts a cluster, and returns when it accepts connections.
-func startCluster() (*cluster, error) {
+// startCluster makes and starts a cluster, and returns when it accepts
+// connections. How often and settings are arguments of superviseScript.
+func startCluster(often string, settings ...string) (*cluster, error) {
 	bin, err := postgresPrograms("/usr/lib/postgresql", os.Getenv("PATH"))
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func startCluster() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/bin/sh", "-c", superviseScript, "sh", bin, dir)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", superviseScript, "sh", bin, dir, often}, settings...)...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + dir, "LC_ALL=C"}
 	// A group of its own: an interrupt from the keyboard must not stop the

@@ -56,7 +56,7 @@ func TestPostgresStopLeavesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs PostgreSQL; left out with -short")
 	}
-	c, err := startCluster()
+	c, err := startCluster("once")
 	if err != nil {
 		t.Fatal(err)
 	}
