@@ -29,6 +29,7 @@ var testNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // world is a real server on a real store.
 type world struct {
 	t      *testing.T
+	file   string // of the database
 	store  *store.Store
 	cfg    server.Config
 	http   *httptest.Server
@@ -61,8 +62,8 @@ func (l *lockedBuffer) String() string {
 // newWorld starts a server; change edits its configuration first.
 func newWorld(t *testing.T, change func(*server.Config)) *world {
 	t.Helper()
-	w := &world{t: t, now: testNow, log: &lockedBuffer{}}
-	s, err := store.Open(t.Context(), store.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "waymark.db"), Now: w.clock})
+	w := &world{t: t, now: testNow, log: &lockedBuffer{}, file: filepath.Join(t.TempDir(), "waymark.db")}
+	s, err := store.Open(t.Context(), store.Config{URL: "sqlite://" + w.file, Now: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}

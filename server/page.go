@@ -37,7 +37,7 @@ func newPages() (*pages, error) {
 		return nil, fmt.Errorf("reading the style sheet: %w", err)
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"short": shortCommit, "words": words, "tone": tone, "visible": visible,
+		"short": shortCommit, "words": words, "tone": tone, "visible": visible, "list": list,
 	}).ParseFS(pageFiles, "page/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parsing the pages: %w", err)
@@ -75,6 +75,11 @@ func (f frame) Ago(t time.Time) string {
 	default:
 		return t.UTC().Format(time.DateOnly)
 	}
+}
+
+// Since is Ago for an age in milliseconds.
+func (f frame) Since(age int64) string {
+	return f.Ago(f.now.Add(-time.Duration(age) * time.Millisecond))
 }
 
 // Exact gives t for machines and for whoever points at it.
@@ -130,11 +135,12 @@ const (
 )
 
 type boardBody struct {
-	Targets []api.Target
-	Runs    []api.Run
-	Refused []api.Release
-	Active  int // targets whose latest run goes on
-	Waiting int // targets whose latest run waits for a person
+	Targets   []api.Target
+	Runs      []api.Run
+	Refused   []api.Release
+	Active    int            // targets whose latest run goes on
+	Waiting   int            // targets whose latest run waits for a person
+	Instances *instancesBody // nil where there is one alone
 }
 
 // board shows every target, the latest runs and the tags that were refused.
@@ -155,7 +161,8 @@ func (s *Server) loadBoard(ctx context.Context) (boardBody, error) {
 	targets, err1 := s.cfg.Store.Targets(ctx)
 	runs, _, err2 := s.cfg.Store.Runs(ctx, store.RunFilter{Limit: recentRuns})
 	refused, _, err3 := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Decision: release.Refused, Limit: refusedTags})
-	body := boardBody{Targets: mapped(targets, wireTarget), Runs: mapped(runs, wireRun), Refused: mapped(refused, wireRelease)}
+	instances, err4 := s.boardInstances(ctx)
+	body := boardBody{Targets: mapped(targets, wireTarget), Runs: mapped(runs, wireRun), Refused: mapped(refused, wireRelease), Instances: instances}
 	for _, t := range body.Targets {
 		switch r := t.LatestRun; {
 		case r == nil:
@@ -165,7 +172,7 @@ func (s *Server) loadBoard(ctx context.Context) (boardBody, error) {
 			body.Active++
 		}
 	}
-	return body, errors.Join(err1, err2, err3)
+	return body, errors.Join(err1, err2, err3, err4)
 }
 
 type runBody struct {
@@ -252,14 +259,17 @@ func shortCommit(id string) string { return cmp.Or(id[:min(len(id), 10)], "–")
 // words makes a state readable: awaiting_approval is "awaiting approval".
 func words(state string) string { return strings.ReplaceAll(state, "_", " ") }
 
-// tone groups states, severities and actions into the colours of the page.
+// list joins names for people.
+func list(names []string) string { return visible(strings.Join(names, ", ")) }
+
+// tone groups states of runs and instances, severities and actions into the colours of the page.
 func tone(word string) string {
 	switch word {
-	case "succeeded", "passed", "create", "import":
+	case "succeeded", "passed", "create", "import", api.InstanceAlive:
 		return "good"
-	case "failed", "denied", "rejected", "unknown", "error", "delete", "replace":
+	case "failed", "denied", "rejected", "unknown", "error", "delete", "replace", api.InstanceDead:
 		return "bad"
-	case "awaiting_approval", "warning", "update":
+	case "awaiting_approval", "warning", "update", api.InstanceDraining:
 		return "wait"
 	case "running":
 		return "busy"

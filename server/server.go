@@ -10,6 +10,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -37,6 +38,7 @@ const (
 	writeWithin  = 30 * time.Second // for a client to take an answer, or one piece of a log
 	readyWithin  = 5 * time.Second  // for all checks of /readyz
 	maxFollowers = 128              // logs streamed at the same time
+	deadAfter    = 30 * time.Second // without a sign of life an instance is shown as dead, unless configured otherwise
 )
 
 // Check is one part that the service needs to be ready. Detail is shown only to
@@ -53,6 +55,14 @@ type Config struct {
 	// Locks lists held locks, of one target or of all; Unlock releases one.
 	Locks  func(ctx context.Context, only *release.Target) ([]release.HeldLock, error)
 	Unlock func(ctx context.Context, u release.Unlock) ([]release.HeldLock, error)
+	// Drain tells an instance to take no new work or, with undo, to take it again.
+	Drain func(ctx context.Context, id string, undo bool, actor, reason string) error
+	// Self is the id of this instance, and ConfigDigest names the configuration
+	// that it has read.
+	Self, ConfigDigest string
+	// Heartbeat is how long an instance may be without a sign of life until it
+	// counts as dead. 0: 30 s.
+	Heartbeat time.Duration
 	// Hint says that a repository may have new tags. It must not block.
 	Hint func(repository string)
 	// Logs writes a run's log to w as text lines; with follow until the run
@@ -103,10 +113,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, deadAfter)
 	s := &Server{cfg: cfg, log: cfg.Logger, now: cfg.Now, tokenHash: sha256.Sum256([]byte(cfg.Token)),
 		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection()}
 	var err error
-	if s.metrics, err = newMetrics(cfg.Registry); err != nil {
+	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.pages, err = newPages(); err != nil {

@@ -248,7 +248,7 @@ func TestOpenAPIAndDocs(t *testing.T) {
 	}
 	for _, path := range []string{"GET targets", "GET targets/{env}/{scope}/{team}", "GET releases", "GET runs", "GET runs/{id}",
 		"GET runs/{id}/logs", "GET runs/{id}/plan", "GET runs/{id}/findings", "POST runs/{id}/approve", "POST runs/{id}/reject",
-		"POST runs/{id}/cancel", "POST runs/{id}/retry", "POST runs/{id}/resolve", "GET audit"} {
+		"POST runs/{id}/cancel", "POST runs/{id}/retry", "POST runs/{id}/resolve", "GET instances", "POST instances/{id}/drain", "GET audit"} {
 		method, path, _ := strings.Cut(path, " ")
 		if doc.Paths["/api/v1/"+path][strings.ToLower(method)] == nil {
 			t.Errorf("the document lacks %s %s", method, path)
