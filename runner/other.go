@@ -22,6 +22,9 @@ var errEnded = fmt.Errorf("%w: the runner has ended", release.ErrConflict)
 // Interrupt asks the runner of a folder to stop; here there is none.
 func Interrupt(string) error { return errNotLinux }
 
+// KillLeftovers kills what a dead runner left; here there is none.
+func KillLeftovers(string) (int, error) { return 0, nil }
+
 // CalledByRun reports whether a run opened a connection; here nothing runs.
 func CalledByRun(client, service netip.AddrPort) (bool, error) { return false, nil }
 

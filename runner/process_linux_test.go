@@ -192,6 +192,35 @@ func TestKilledEngineLeavesTheEndUnknown(t *testing.T) {
 	}
 }
 
+// TestWhatADeadRunnerLeftIsKilled kills a runner whose engine had started a
+// program: the engine dies with the runner, the program does not.
+func TestWhatADeadRunnerLeftIsKilled(t *testing.T) {
+	_, spec := held(t)
+	start(t, spec)
+	until(t, spec.Dir, "holding")
+	if n, err := runner.KillLeftovers(spec.Dir); n != 0 || err != nil {
+		t.Fatalf("of a runner that lives: %d %v", n, err)
+	}
+	pid := pidOf(t, spec.Dir)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runner.Follow(t.Context(), spec.Dir, 0, nil); !errors.Is(err, runner.ErrGone) {
+		t.Fatalf("Follow: %v, want ErrGone", err)
+	}
+	n, err := runner.KillLeftovers(spec.Dir)
+	if n == 0 || err != nil {
+		t.Errorf("killed %d, %v: the program of the engine goes on", n, err)
+	}
+	for _, file := range glob(t, "/proc/[0-9]*/stat") {
+		data, err := os.ReadFile(file)
+		fields := strings.Fields(string(data[max(0, bytes.LastIndexByte(data, ')')+1):]))
+		if err == nil && len(fields) > 3 && fields[3] == fmt.Sprint(pid) && fields[0] != "Z" && fields[0] != "X" {
+			t.Errorf("%s is still in the runner's session: %s", file, data)
+		}
+	}
+}
+
 // TestStateThatCannotBeSaved has a backend that takes no state: the run's end is
 // unknown, and what the engine knew is kept outside of the working copy, which
 // goes with the run.

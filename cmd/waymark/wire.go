@@ -391,7 +391,8 @@ func (r runners) Find(dir string) (reconciler.Found, error) {
 		case runner.Done:
 			return reconciler.FoundDone, nil
 		case runner.Gone:
-			return reconciler.FoundGone, nil
+			_, err := runner.KillLeftovers(dir) // so that nothing goes on behind a run's end
+			return reconciler.FoundGone, err
 		}
 		err = runner.Claim(dir)
 		if err == nil {
@@ -408,6 +409,9 @@ func (r runners) Follow(ctx context.Context, dir string, each func(release.Event
 	res, err := runner.Follow(ctx, dir, 0, func(e release.Event, _ int64) { each(e) })
 	if errors.Is(err, runner.ErrGone) {
 		err = reconciler.ErrRunnerGone
+		if _, left := runner.KillLeftovers(dir); left != nil {
+			err = fmt.Errorf("%w; %w", err, left)
+		}
 	}
 	return res, err
 }
