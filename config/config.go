@@ -210,6 +210,12 @@ func Load(path string, lookupEnv func(string) (string, bool)) (*Config, error) {
 	return Parse(path, src, lookupEnv)
 }
 
+// Reparse checks another text as if it stood in this file: with its folder and
+// its environment. Errors are those of Parse.
+func (c *Config) Reparse(text string) (*Config, error) {
+	return Parse(c.File, []byte(text), c.lookupEnv)
+}
+
 // Parse checks the text of a configuration file. filename is shown in problems,
 // and relative paths in src are read from its folder. lookupEnv answers the
 // function env(); nil stands for an empty environment. Every mistake in src

@@ -30,6 +30,7 @@ type ResolveInput struct {
 
 // Deployment is what the configuration says of one tag at its commit.
 type Deployment struct {
+	Config          *Config // that says it
 	Target          release.Target
 	Version         string // as the tag spells it
 	Account         string // 12 digits, or empty where the configuration names none
@@ -74,7 +75,7 @@ func (c *Config) Resolve(in ResolveInput) (*Deployment, error) {
 	r.context.Variables["version"] = cty.StringVal(in.Tag.Version.String())
 	r.context.Variables["tag"] = cty.StringVal(in.Tag.String())
 	r.context.Variables["commit"] = cty.StringVal(in.Commit)
-	out := &Deployment{Target: target, Version: in.Tag.Version.String(), Region: c.regionOf(target), Approvals: env.Approvals}
+	out := &Deployment{Config: c, Target: target, Version: in.Tag.Version.String(), Region: c.regionOf(target), Approvals: env.Approvals}
 
 	out.Account = r.text(c.Stack.Account)
 	r.context.Variables["account"] = cty.StringVal(out.Account)

@@ -31,7 +31,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if w == nil {
 		return r.finish(ctx, rec, release.Denied, fmt.Sprintf("repository %q is no longer configured", rec.Repository), orNone(res))
 	}
-	deployment, err := r.resolve(w, rec.Run)
+	deployment, err := r.resolve(ctx, w, rec)
 	if err != nil {
 		return r.finish(ctx, rec, release.Failed, "the configuration no longer fits the approved plan: "+reason(err), orNone(res))
 	}

@@ -29,6 +29,7 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 	env, _ := r.Config.Config.Environment(c.tag.Env)
 	a.Release.Decision = release.Admitted
 	a.Info, a.Approvals, a.Supersede = infoOf(d), d.Approvals, env.Queue == "supersede"
+	a.Pool, a.ConfigDigest = r.Config.Config.PoolOf(targetOf(c.tag)), r.Config.Config.Digest
 	return a, nil
 }
 

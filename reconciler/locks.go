@@ -73,7 +73,15 @@ func (r *Reconciler) locksOf(ctx context.Context, t store.TargetStatus) ([]relea
 	if w == nil {
 		return nil, nil, fmt.Errorf("%w: repository %q is no longer configured", release.ErrNotFound, t.Latest.Repository)
 	}
-	of, err := r.resolve(w, *t.Latest)
+	rec, err := r.Store.Record(ctx, t.Latest.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	var of *config.Deployment
+	err = r.withCommit(ctx, w, rec, func() (err error) {
+		of, err = r.resolve(ctx, w, rec)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -104,7 +104,7 @@ func (r *Reconciler) writeTree(ctx context.Context, w *watch, rec store.Record, 
 
 // checkout resolves the configuration at the run's commit and writes its tree out.
 func (r *Reconciler) checkout(ctx context.Context, w *watch, rec store.Record, dir string) (*config.Deployment, string, error) {
-	d, err := r.resolve(w, rec.Run)
+	d, err := r.resolve(ctx, w, rec)
 	if err != nil {
 		return nil, "", err
 	}
@@ -115,28 +115,33 @@ func (r *Reconciler) checkout(ctx context.Context, w *watch, rec store.Record, d
 	return d, tree, nil
 }
 
-// resolve evaluates the configuration for a run, at its commit.
-func (r *Reconciler) resolve(w *watch, run release.Run) (*config.Deployment, error) {
+// resolve evaluates the configuration that a run was admitted under, at its commit.
+func (r *Reconciler) resolve(ctx context.Context, w *watch, rec store.Record) (*config.Deployment, error) {
+	run := rec.Run
+	cfg, err := r.configOf(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
 	tag, err := tagparse.Parse(run.Tag)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
 	}
-	if err := r.Config.Config.Admit(run.Repository, tag); err != nil {
+	if err := cfg.Admit(run.Repository, tag); err != nil {
 		return nil, err
 	}
-	return r.Config.Config.Resolve(config.ResolveInput{Repository: run.Repository, Tag: tag, Commit: run.Commit,
+	return cfg.Resolve(config.ResolveInput{Repository: run.Repository, Tag: tag, Commit: run.Commit,
 		Files: w.remote.Files(run.Commit)})
 }
 
 // spec is what both phases of a run are told.
 func (r *Reconciler) spec(rec store.Record, d *config.Deployment, phase release.Phase, folder string) release.Spec {
 	attempt := r.path(attemptDir(rec.ID, rec.Attempt))
-	cfg := r.Config.Config
+	cfg, here := d.Config, r.Config.Config
 	s := release.Spec{Format: release.ProtocolFormat, RunID: rec.ID, Attempt: rec.Attempt, Kind: rec.Kind, Phase: phase,
 		Tag: rec.Tag, Target: rec.Target, Dir: filepath.Join(attempt, folder), WorkDir: filepath.Join(attempt, treeName),
 		PlanFile: filepath.Join(attempt, planName), Engine: r.Engine, Backend: d.Backend, Stack: d.Stack,
 		Policy:   release.PolicySpec{AllowedProviders: cfg.Policy.AllowedProviders, AllowedModules: cfg.Policy.AllowedModules},
-		Writable: cfg.Runner.Writable, Readable: cfg.Runner.Readable, Sandbox: cfg.Runner.Sandbox,
+		Writable: here.Runner.Writable, Readable: here.Runner.Readable, Sandbox: here.Runner.Sandbox,
 		Env: map[string]string{}, Timeout: cfg.Engine.Timeout}
 	for name, value := range cfg.Engine.Env {
 		s.Env[name] = value.Reveal()

@@ -145,9 +145,10 @@ type Reconciler struct {
 	recall   chan struct{}   // makes keepTidy look at once
 
 	mu               sync.Mutex
-	driving          map[int64]*drive // runs that a goroutine of ours is driving
-	trouble          map[string]error // what is wrong now, for Ready, by part
-	beatAt           time.Time        // before the last sign of life was sent
+	configs          map[string]*config.Config // that runs were admitted under elsewhere, by digest
+	driving          map[int64]*drive          // runs that a goroutine of ours is driving
+	trouble          map[string]error          // what is wrong now, for Ready, by part
+	beatAt           time.Time                 // before the last sign of life was sent
 	isDraining       bool
 	drain, undrained chan struct{} // closed when this instance begins to drain, and when it no longer does
 }
@@ -171,7 +172,7 @@ func New(cfg Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{Config: cfg, log: cfg.Logger, slots: make(chan struct{}, cfg.Config.Server.MaxRuns),
 		watches: map[string]*watch{}, driving: map[int64]*drive{}, trouble: map[string]error{},
-		hard: context.Background(), stopping: make(chan struct{}), recall: make(chan struct{}, 1),
+		configs: map[string]*config.Config{}, hard: context.Background(), stopping: make(chan struct{}), recall: make(chan struct{}, 1),
 		drain: make(chan struct{}), undrained: make(chan struct{})}
 	var err error
 	if r.metrics, err = newMetrics(cfg.Metrics); err != nil {
@@ -195,7 +196,8 @@ const sweepEvery = 30 * time.Second
 // what is at work within the configured grace. Runners outlive it; the next Run
 // finds them.
 func (r *Reconciler) Run(ctx context.Context) error {
-	if err := r.persist(ctx, "instance", func() error { return r.join(ctx) }); err != nil {
+	err := r.persist(ctx, "instance", func() error { return errors.Join(r.keepConfig(ctx), r.join(ctx)) })
+	if err != nil {
 		return err
 	}
 	// Drives end when the grace is over, whatever their calls do: a worker that

@@ -147,7 +147,7 @@ func (r *Reconciler) renewSession(ctx context.Context, rec store.Record, dir str
 	if w == nil {
 		return next, fmt.Errorf("repository %q is no longer configured", rec.Repository)
 	}
-	deployment, err := r.resolve(w, rec.Run)
+	deployment, err := r.resolve(ctx, w, rec)
 	if err != nil {
 		return next, err
 	}
@@ -156,7 +156,7 @@ func (r *Reconciler) renewSession(ctx context.Context, rec store.Record, dir str
 		phase = release.PhaseApply
 	}
 	s, err := r.Session(ctx, SessionRequest{RunID: rec.ID, Tag: rec.Tag, Phase: phase, Deployment: deployment, Dir: dir,
-		Lifetime: r.Config.Config.Engine.Timeout, Renewal: true})
+		Lifetime: deployment.Config.Engine.Timeout, Renewal: true})
 	if err != nil {
 		return next, err
 	}

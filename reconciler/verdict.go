@@ -172,7 +172,8 @@ func (r *Reconciler) retry(ctx context.Context, id int64, entry audit.Entry) (re
 	if err != nil {
 		return run, err
 	}
-	return r.Store.Requeue(ctx, id, entry, store.Admission{Info: status.TargetInfo, Approvals: env.Approvals})
+	return r.Store.Requeue(ctx, id, entry, store.Admission{Info: status.TargetInfo, Approvals: env.Approvals,
+		Pool: r.Config.Config.PoolOf(status.Target), ConfigDigest: r.Config.Config.Digest})
 }
 
 // settle ends an unknown run as a person says.
