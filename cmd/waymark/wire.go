@@ -34,6 +34,7 @@ import (
 // service is one wired installation.
 type service struct {
 	cfg        *config.Config
+	options    serveOptions
 	store      *store.Store
 	reconciler *reconciler.Reconciler
 	server     *server.Server
@@ -42,10 +43,10 @@ type service struct {
 	close      []func() error
 }
 
-// newService opens everything that a configuration names. It starts nothing;
-// Close undoes it.
-func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *service, err error) {
-	s = &service{cfg: cfg}
+// newService opens everything that a configuration names. The options are
+// complete. It starts nothing; Close undoes it.
+func newService(ctx context.Context, cfg *config.Config, options serveOptions, log *slog.Logger) (s *service, err error) {
+	s = &service{cfg: cfg, options: options}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -95,6 +96,10 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
 		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: instance(id), Logger: log, Metrics: registry}
+	driving.Heartbeat = cfg.Server.Heartbeat
+	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
+		return s, err
+	}
 	if !cfg.Credentials.RunRole.IsZero() {
 		driving.Session = s.cloud.session
 	}
@@ -108,6 +113,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *s
 	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
+		Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry})
 	return s, err
 }
