@@ -40,7 +40,7 @@ func (c *Config) Admit(repository string, tag tagparse.Tag) error {
 // orConfigure is choose, for names that a tag got wrong.
 func orConfigure(name string, known []string) string {
 	if near := nearest(name, known); near != "" || len(known) > 0 && len(known) <= few {
-		return choose(name, known)
+		return Choose(name, known)
 	}
 	return "add it to the configuration, or correct the tag"
 }

@@ -107,7 +107,7 @@ func (d *decoder) checkPromotion(cfg *Config) {
 		if !slices.Contains(names, e.PromotesFrom) {
 			d.report(d.at("environment", e.Name, "promotes_from"),
 				fmt.Sprintf("environment %q promotes from %q, which is no environment", e.Name, e.PromotesFrom),
-				choose(e.PromotesFrom, names)+fmt.Sprintf("; or add environment %q { regions = [...] }: until there is one, nothing could be deployed to %s", e.PromotesFrom, e.Name))
+				Choose(e.PromotesFrom, names)+fmt.Sprintf("; or add environment %q { regions = [...] }: until there is one, nothing could be deployed to %s", e.PromotesFrom, e.Name))
 			continue
 		}
 		circle := []string{e.Name}

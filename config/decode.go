@@ -129,7 +129,7 @@ func (d *decoder) label(b *hclsyntax.Block, spec *block) (string, bool) {
 	}
 	label := b.Labels[0]
 	if spec.labels != nil && !slices.Contains(spec.labels, label) {
-		d.report(b.LabelRanges[0], fmt.Sprintf("there is no %s %q", spec.name, label), choose(label, spec.labels))
+		d.report(b.LabelRanges[0], fmt.Sprintf("there is no %s %q", spec.name, label), Choose(label, spec.labels))
 		return label, false
 	}
 	if spec.checkLabel != nil {
@@ -158,7 +158,7 @@ func (d *decoder) strangers(body *hclsyntax.Body, spec *block) {
 		case slices.Contains(blocks, name):
 			d.report(at, fmt.Sprintf("%s is a block, not an attribute", name), "leave out the equals sign: "+name+" { ... }")
 		default:
-			d.report(at, fmt.Sprintf("there is no attribute %q here", name), choose(name, known))
+			d.report(at, fmt.Sprintf("there is no attribute %q here", name), Choose(name, known))
 		}
 	}
 	for _, b := range body.Blocks {
@@ -167,7 +167,7 @@ func (d *decoder) strangers(body *hclsyntax.Body, spec *block) {
 		case slices.Contains(attributes, b.Type):
 			d.report(b.TypeRange, fmt.Sprintf("%s is an attribute, not a block", b.Type), "write "+b.Type+" = ...")
 		default:
-			d.report(b.TypeRange, fmt.Sprintf("there is no block %q here", b.Type), choose(b.Type, known))
+			d.report(b.TypeRange, fmt.Sprintf("there is no block %q here", b.Type), Choose(b.Type, known))
 		}
 	}
 }

@@ -24,9 +24,9 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// choose says what to write instead of name: the nearest known one, and all of
-// them where they are few.
-func choose(name string, known []string) string {
+// Choose says what to write instead of name, which is none of known: the nearest
+// one, and all of them where they are few.
+func Choose(name string, known []string) string {
 	var parts []string
 	if near := nearest(name, known); near != "" {
 		parts = append(parts, fmt.Sprintf("did you mean %q?", near))

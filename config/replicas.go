@@ -11,9 +11,6 @@ import (
 	"github.com/waymark-cd/waymark/release"
 )
 
-// DefaultPool is the pool of the targets that no other pool takes.
-const DefaultPool = "default"
-
 // Pool is a group of workers and the targets that it alone serves. An empty list
 // is all.
 type Pool struct {
@@ -40,23 +37,23 @@ type Retention struct {
 }
 
 // PoolOf names the pool that a target belongs to: the first whose selectors all
-// match, otherwise DefaultPool.
+// match, otherwise release.DefaultPool.
 func (c *Config) PoolOf(t release.Target) string {
 	for _, p := range c.Pools {
 		if p.matches(t) {
 			return p.Name
 		}
 	}
-	return DefaultPool
+	return release.DefaultPool
 }
 
-// PoolNames lists the configured pools in file order, and DefaultPool.
+// PoolNames lists the configured pools in file order, and release.DefaultPool.
 func (c *Config) PoolNames() []string {
 	var out []string
 	for _, p := range c.Pools {
 		out = append(out, p.Name)
 	}
-	return append(out, DefaultPool)
+	return append(out, release.DefaultPool)
 }
 
 func (p Pool) matches(t release.Target) bool {
@@ -66,7 +63,7 @@ func (p Pool) matches(t release.Target) bool {
 
 // checkPool judges the name of a pool.
 func checkPool(s string) (summary, detail string) {
-	if s == DefaultPool {
+	if s == release.DefaultPool {
 		return fmt.Sprintf("cannot be %q", s), "that pool is there by itself, for the targets that no other takes; write another name"
 	}
 	return checkName(s)
@@ -167,7 +164,7 @@ func (d *decoder) checkSelector(p Pool, name string, selected, known []string) {
 			d.report(at, fmt.Sprintf("pool %q takes global targets, and global_region is missing", p.Name),
 				`write global_region = "us-east-1" at the top of the file`)
 		default:
-			d.report(at, fmt.Sprintf("%s cannot name %q, which is not configured", strings.Join(path, "."), short(s)), choose(s, known))
+			d.report(at, fmt.Sprintf("%s cannot name %q, which is not configured", strings.Join(path, "."), short(s)), Choose(s, known))
 		}
 	}
 }

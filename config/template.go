@@ -126,7 +126,7 @@ func checkCall(call *hclsyntax.FunctionCallExpr, in nameScope) Problems {
 	case call.Name == "tfvar":
 		return Problems{problemAt(call.NameRange, "tfvar() cannot be used in "+in.place, "it reads the repository at a tag's commit")}
 	default:
-		return Problems{problemAt(call.NameRange, fmt.Sprintf("there is no function %q", call.Name), choose(call.Name, in.functions))}
+		return Problems{problemAt(call.NameRange, fmt.Sprintf("there is no function %q", call.Name), Choose(call.Name, in.functions))}
 	}
 }
 
@@ -143,7 +143,7 @@ func chooseVariable(name string, known []string) string {
 	if len(known) == 0 {
 		return "put quotes around a string"
 	}
-	return choose(name, known)
+	return Choose(name, known)
 }
 
 // evaluate gives the template's value, converted to what it must yield.

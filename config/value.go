@@ -105,7 +105,7 @@ func (d *decoder) text(f *field, value cty.Value, at hcl.Range, path string) str
 		d.report(at, fmt.Sprintf("%s holds a control character", path), "take it out")
 		return ""
 	case f.oneOf != nil && !slices.Contains(f.oneOf, s):
-		d.report(at, fmt.Sprintf("%s cannot be %q", path, s), choose(s, f.oneOf))
+		d.report(at, fmt.Sprintf("%s cannot be %q", path, s), Choose(s, f.oneOf))
 		return ""
 	case (f.file || f.program) && s == "":
 		d.report(at, fmt.Sprintf("%s is empty", path), "write a path, or leave it out")
@@ -189,7 +189,7 @@ func (d *decoder) addresses(f *field, value cty.Value, at hcl.Range, path string
 	for k, v := range value.Elements() {
 		name := k.AsString()
 		if !slices.Contains(f.oneOf, name) {
-			d.report(at, fmt.Sprintf("%s cannot set %q", path, short(name)), choose(name, f.oneOf))
+			d.report(at, fmt.Sprintf("%s cannot set %q", path, short(name)), Choose(name, f.oneOf))
 			continue
 		}
 		out[name] = d.text(&field{check: f.check}, v, at, path+"."+name)

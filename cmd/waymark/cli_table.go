@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/waymark-cd/waymark/api"
 )
 
 // paint is an ANSI colour; the empty one leaves text as it is.
@@ -28,19 +30,19 @@ func (p paint) on(s string, colour bool) string {
 	return "\x1b[" + string(p) + "m" + s + "\x1b[0m"
 }
 
-// paintOf gives the colour of a state of a run or a stage, of a severity, or of
-// what a plan does to a resource.
+// paintOf gives the colour of a state of a run, a stage or an instance, of a
+// severity, or of what a plan does to a resource.
 func paintOf(word string) paint {
 	switch word {
-	case "succeeded", "passed", "create", "import", "admitted":
+	case "succeeded", "passed", "create", "import", "admitted", api.InstanceAlive:
 		return green
-	case "failed", "denied", "rejected", "unknown", "error", "delete", "replace", "refused":
+	case "failed", "denied", "rejected", "unknown", "error", "delete", "replace", "refused", api.InstanceDead:
 		return red
-	case "awaiting_approval", "warning", "update", "cancelled":
+	case "awaiting_approval", "warning", "update", "cancelled", api.InstanceDraining:
 		return yellow
 	case "running":
 		return blue
-	case "queued", "pending", "skipped", "superseded", "notice":
+	case "queued", "pending", "skipped", "superseded", "notice", api.InstanceStopped:
 		return faint
 	default:
 		return plain

@@ -84,10 +84,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	options, err := serveOptions{}.complete(cfg)
+	if err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var serving sync.WaitGroup
 	up, down := make(chan string, 1), make(chan error, 1)
-	serving.Go(func() { down <- serve(ctx, cfg, logger, func(addr string) { up <- addr }) })
+	serving.Go(func() { down <- serve(ctx, cfg, options, logger, func(addr string) { up <- addr }) })
 	defer serving.Wait()
 	defer stop()
 	select {

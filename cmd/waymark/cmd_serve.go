@@ -22,6 +22,7 @@ import (
 // newServeCommand builds `waymark serve`.
 func newServeCommand(g *globals) *cobra.Command {
 	var file, format string
+	var options serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service: watch the repositories, deploy what their tags say, answer the API",
@@ -29,6 +30,7 @@ func newServeCommand(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&file, "config", "waymark.hcl", "the configuration file")
 	cmd.Flags().StringVar(&format, "log-format", "text", "how log lines are written to standard error: text or json")
+	options.addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		log, err := newLogger(g.stderr, format)
 		if err != nil {
@@ -38,10 +40,13 @@ func newServeCommand(g *globals) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if options, err = options.complete(cfg); err != nil {
+			return err
+		}
 		// The database holds the keys of saved plans: nothing that this process
 		// writes is for others, whatever the mode of a data folder that was there.
 		syscall.Umask(0o077)
-		return serve(cmd.Context(), cfg, log, nil)
+		return serve(cmd.Context(), cfg, options, log, nil)
 	}
 	return cmd
 }
@@ -65,11 +70,11 @@ func loadConfig(file string) (*config.Config, error) {
 	return cfg, nil
 }
 
-// serve runs one installation until ctx is cancelled: it stops taking up work,
-// gives what is at work its grace, and leaves runners to the next start. Once it
+// serve runs one instance until ctx is cancelled: it stops taking up work, gives
+// what is at work its grace, and leaves runners to the next start. Once it
 // listens it calls started, where given, with its address.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, started func(addr string)) (err error) {
-	s, err := newService(ctx, cfg, log)
+func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *slog.Logger, started func(addr string)) (err error) {
+	s, err := newService(ctx, cfg, options, log)
 	if err != nil {
 		return withExitCode(err)
 	}

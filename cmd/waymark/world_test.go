@@ -33,15 +33,16 @@ func TestMain(m *testing.M) {
 
 // world is a real installation: a git remote, a configuration, a service.
 type world struct {
-	t      *testing.T
-	remote *testkit.Remote
-	dir    string
-	file   string // waymark.hcl
-	env    map[string]string
-	client *api.Client
-	log    *syncBuffer
-	stop   func() // ends the service gracefully; nil while none runs
-	server string
+	t       *testing.T
+	remote  *testkit.Remote
+	dir     string
+	file    string // waymark.hcl
+	env     map[string]string
+	options serveOptions // of a service in this process
+	client  *api.Client
+	log     *syncBuffer
+	stop    func() // ends the service gracefully; nil while none runs
+	server  string
 }
 
 // worldConfig is the configuration of most tests; $extra is put in its place.
@@ -124,10 +125,14 @@ func (w *world) serve() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	options, err := w.options.complete(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	up, down := make(chan string, 1), make(chan error, 1)
 	go func() {
-		down <- serve(ctx, cfg, slog.New(slog.NewTextHandler(w.log, nil)), func(addr string) { up <- addr })
+		down <- serve(ctx, cfg, options, slog.New(slog.NewTextHandler(w.log, nil)), func(addr string) { up <- addr })
 	}()
 	select {
 	case addr := <-up:
