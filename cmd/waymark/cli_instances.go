@@ -41,7 +41,7 @@ func newInstancesCommand(g *globals) *cobra.Command {
 
 func (g *globals) renderInstances(list api.InstanceList, now time.Time) {
 	if len(list.Instances) == 0 {
-		fmt.Fprintln(g.stdout, "No instance is on record.")
+		fmt.Fprintln(g.stdout, "No instance is on record. Where the database is embedded there is one alone, the service that answers.")
 		return
 	}
 	t := table{header: []string{"NAME", "STATE", "SEEN", "RUNS", "ROLES", "POOLS", "VERSION", "CONFIG", "HOST", "ID"}}
@@ -111,44 +111,46 @@ func (g *globals) drain(ctx context.Context, c *api.Client, name string, d api.D
 	if err != nil {
 		return api.Instance{}, err
 	}
-	i, err := findInstance(list, name)
+	id, err := findInstance(list, name)
 	if err != nil {
 		return api.Instance{}, err
 	}
-	return c.Drain(ctx, i.ID, d)
+	return c.Drain(ctx, id, d)
 }
 
-// findInstance finds an instance by its id or its name, and the one that answers
-// where neither is given. Of several with one name it is the only one that lives.
-func findInstance(list api.InstanceList, name string) (api.Instance, error) {
+// findInstance finds the id of an instance by its id or its name, and that of the
+// one that answers where neither is given. Of several with one name it is the
+// only one that lives.
+func findInstance(list api.InstanceList, name string) (id string, err error) {
+	if name == "" {
+		return list.Self, nil
+	}
 	var found []api.Instance
 	var names []string
 	for _, i := range list.Instances {
-		switch {
-		case name == "" && i.ID == list.Self, name != "" && i.ID == name:
-			return i, nil
-		case name != "" && i.Name == name:
+		switch name {
+		case i.ID:
+			return i.ID, nil
+		case i.Name:
 			found = append(found, i)
 		}
 		names = append(names, i.Name)
 	}
 	live := slices.DeleteFunc(slices.Clone(found), func(i api.Instance) bool { return !i.Lives() })
 	switch {
-	case name == "":
-		return api.Instance{}, fmt.Errorf("%w on record: the instance that answers; it has only just started, or cannot reach its database", release.ErrNotFound)
 	case len(found) == 0:
 		slices.Sort(names)
-		return api.Instance{}, fmt.Errorf("instance %q %w: %s", name, release.ErrNotFound, config.Choose(name, slices.Compact(names)))
+		return "", fmt.Errorf("instance %q %w: %s", name, release.ErrNotFound, config.Choose(name, slices.Compact(names)))
 	case len(live) == 1:
-		return live[0], nil
+		return live[0].ID, nil
 	case len(found) == 1:
-		return found[0], nil
+		return found[0].ID, nil
 	}
 	var ids []string
 	for _, i := range found {
 		ids = append(ids, i.ID)
 	}
-	return api.Instance{}, usageErrorf("%d instances are called %q: write the id of one: %s", len(found), name, strings.Join(ids, ", "))
+	return "", usageErrorf("%d instances are called %q: write the id of one: %s", len(found), name, strings.Join(ids, ", "))
 }
 
 // beatsToDrain is how many signs of life an instance gives, after it was told to

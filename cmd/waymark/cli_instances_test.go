@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -13,19 +14,21 @@ import (
 
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/internal/testkit"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/server"
 	"github.com/waymark-cd/waymark/store"
 )
 
-// newReplicas is the service of instance "a", which drains as the real one does.
-func newReplicas(t *testing.T, change func(*server.Config)) *cliWorld {
+// newReplicas is the service of instance "a" of several. That they would not share
+// a file makes no difference to the record.
+func newReplicas(t *testing.T) *cliWorld {
 	t.Helper()
 	return newCLIWorld(t, func(c *server.Config) {
-		s := service{store: c.Store}
-		c.Self, c.ConfigDigest, c.Drain = "a", "d1", s.drain
-		if change != nil {
-			change(c)
+		records := c.Store
+		c.Self, c.ConfigDigest = "a", "d1"
+		c.Drain = func(ctx context.Context, id string, undo bool, actor, reason string) error {
+			return records.SetDraining(ctx, id, !undo, audit.Entry{Actor: actor, Action: fmt.Sprintf("undo:%v", undo), Reason: reason})
 		}
 	})
 }
@@ -95,8 +98,8 @@ func (w *cliWorld) onLook(step func(look int)) (looks *int) {
 }
 
 func TestInstancesAreListed(t *testing.T) {
-	w := newReplicas(t, nil)
-	if stdout, _, code := w.run("instances"); code != 0 || stdout != "No instance is on record.\n" {
+	w := newReplicas(t)
+	if stdout, _, code := w.run("instances"); code != 0 || !strings.HasPrefix(stdout, "No instance is on record. ") {
 		t.Errorf("before anybody joined: exit %d, %q", code, stdout)
 	}
 	w.join("a", "east", "d1")
@@ -128,8 +131,8 @@ func TestInstancesAreListed(t *testing.T) {
 }
 
 func TestDrainFindsItsInstance(t *testing.T) {
-	w := newReplicas(t, nil)
-	if _, stderr, code := w.run("drain"); code != exitNotFound || !strings.Contains(stderr, "the instance that answers") {
+	w := newReplicas(t)
+	if _, stderr, code := w.run("drain"); code != exitNotFound || !strings.Contains(stderr, `instance "a": not found: it never joined`) {
 		t.Errorf("before anybody joined: exit %d, %s", code, stderr)
 	}
 	w.join("a", "east", "d1")
@@ -170,11 +173,7 @@ func TestDrainFindsItsInstance(t *testing.T) {
 		}
 		want := before
 		if c.now != "" {
-			action := "instance.drained "
-			if strings.Contains(c.line, "--undo") {
-				action = "instance.undrained "
-			}
-			want = append(want, action+c.now)
+			want = append(want, fmt.Sprintf("undo:%v %s", strings.Contains(c.line, "--undo"), c.now))
 		}
 		if got := w.actions(); !slices.Equal(got, want) {
 			t.Errorf("waymark %s: entries %v, want %v", c.line, got, want)
@@ -206,7 +205,7 @@ func (w *cliWorld) actions() []string {
 // An instance hears that it drains at its next sign of life: until then it may
 // take a run, for which a wait must not be too early.
 func TestDrainWaits(t *testing.T) {
-	w := newReplicas(t, nil)
+	w := newReplicas(t)
 	w.join("a", "east", "d1")
 	var end func()
 	looks := w.onLook(func(look int) {
@@ -242,7 +241,7 @@ func TestDrainDoesNotWaitForever(t *testing.T) {
 		"it starts anew": {func(w *cliWorld) { w.join("b", "west", "d1") }, exitConflict, "west takes work again"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newReplicas(t, nil)
+			w := newReplicas(t)
 			w.join("b", "west", "d1")
 			w.onLook(func(look int) {
 				if look == 1 {
@@ -259,6 +258,7 @@ func TestDrainDoesNotWaitForever(t *testing.T) {
 // TestServiceDrainsItself holds the wiring: the service finds itself on record.
 func TestServiceDrainsItself(t *testing.T) {
 	w := newWorld(t, "")
+	w.env["WORLD_DATABASE"] = testkit.Postgres(t)
 	w.serve()
 	w.contact()
 	wantText(t, w.mustCLI("instances"), "alive", "just now", versionText())
@@ -272,5 +272,13 @@ func TestServiceDrainsItself(t *testing.T) {
 	}
 	if actions := w.actions(); !slices.Contains(actions, "instance.drained") || !slices.Contains(actions, "instance.undrained") {
 		t.Errorf("entries %v", actions)
+	}
+}
+
+func TestTheOnlyInstanceDoesNotDrain(t *testing.T) {
+	w := newWorld(t, "")
+	w.serve()
+	if code, _, stderr := w.cli("drain", "--wait"); code != exitRefused || !strings.Contains(stderr, "stop it instead") {
+		t.Errorf("exit %d, %s", code, stderr)
 	}
 }

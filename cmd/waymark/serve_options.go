@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/waymark-cd/waymark/audit"
 	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/release"
 )
 
 // serveRoles are what an instance can do, in the order in which they are shown:
@@ -75,6 +77,9 @@ func (o serveOptions) complete(cfg *config.Config) (serveOptions, error) {
 // drain tells an instance, at its next sign of life, to take no new work or, with
 // undo, to take it again.
 func (s *service) drain(ctx context.Context, id string, undo bool, actor, reason string) error {
+	if !s.store.Shared() {
+		return fmt.Errorf("%w: an embedded database has one instance alone, and nobody could take its work: stop it instead; its runners go on, and the next start takes them up", release.ErrRefused)
+	}
 	entry := audit.Entry{Actor: actor, Action: "instance.drained", Reason: reason}
 	if undo {
 		entry.Action = "instance.undrained"
