@@ -12,9 +12,12 @@ import (
 // listens to their events and sweeps. Another takes over within seconds.
 const (
 	leadLease = "controller"
-	leadFor   = 5 * time.Second
-	leadEvery = time.Second
+	leadFor   = 5 * time.Second // at most: less than a heartbeat, so that a leader's death delays nothing
+	leadEvery = 5               // as often is it reached for within its time
 )
+
+// leadTime is how long the lead holds without being renewed.
+func (r *Reconciler) leadTime() time.Duration { return min(leadFor, r.Heartbeat*2/3) }
 
 // lead reaches for the lead until ctx ends, and leads whenever it has it. Where
 // nobody else uses the database it always does.
@@ -25,21 +28,22 @@ func (r *Reconciler) lead(ctx context.Context) {
 	}
 	var term *term
 	defer func() { term.end() }()
-	tick := time.NewTicker(leadEvery)
+	holds := r.leadTime()
+	tick := time.NewTicker(holds / leadEvery)
 	defer tick.Stop()
 	for until := (time.Time{}); ; {
 		before := time.Now() // a lease counts from before it was asked for
-		asking, cancel := context.WithTimeout(ctx, leadFor/2)
-		held, err := r.Store.Lease(asking, leadLease, r.Instance.ID, leadFor)
+		asking, cancel := context.WithTimeout(ctx, holds/2)
+		held, err := r.Store.Lease(asking, leadLease, r.Instance.ID, holds)
 		if err == nil && held {
-			until = before.Add(leadFor)
+			until = before.Add(holds)
 		} else if err == nil {
 			until = time.Time{}
 		}
 		switch leads := time.Now().Before(until); {
 		case leads && term == nil:
 			r.log.Info("this instance leads: it watches the repositories")
-			term = r.beginTerm(ctx, before.Add(leadFor))
+			term = r.beginTerm(ctx, before.Add(holds))
 		case leads:
 			term.extend(until)
 			if asked, err := r.Store.Asked(asking, leadLease, r.Instance.ID); err == nil && asked {
@@ -103,7 +107,7 @@ func (r *Reconciler) leading(ctx context.Context) {
 func (r *Reconciler) sweep(ctx context.Context) {
 	every, dead := sweepEvery, time.Duration(0)
 	if r.Store.Shared() {
-		every, dead = leadEvery, r.Heartbeat
+		every, dead = r.leadTime()/leadEvery, r.Heartbeat
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -153,6 +153,13 @@ func (w *world) serve() {
 // spawn starts the service as a process of its own, which kill can end.
 func (w *world) spawn() (kill func()) {
 	w.t.Helper()
+	kill, _ = w.spawnPID()
+	return kill
+}
+
+// spawnPID is spawn, and gives the process's id too.
+func (w *world) spawnPID() (kill func(), pid func() int) {
+	w.t.Helper()
 	cmd := exec.Command(os.Args[0], "serve", "--config", w.file)
 	cmd.Env = os.Environ()
 	for k, v := range w.env {
@@ -197,7 +204,7 @@ func (w *world) spawn() (kill func()) {
 		_ = cmd.Process.Kill()
 		<-ended
 		w.stop = nil
-	}
+	}, func() int { return cmd.Process.Pid }
 }
 
 func (w *world) connect(addr string) {
