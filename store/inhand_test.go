@@ -4,6 +4,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/waymark-cd/waymark/audit"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -30,5 +31,17 @@ func TestInHandCountsWhatRunsForEachInstance(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("once the last was handed back", map[string]int{})
+		approved := startAs(t, s, third.ID, "b")
+		if _, err := s.Update(t.Context(), third.ID, store.Update{Entry: audit.Entry{Action: "run.approved"}, Change: func(r *store.Record) error {
+			r.SetStage(release.Stage{Name: release.StageApproval, State: release.StagePassed})
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		want("while it runs again", map[string]int{"b": 1})
+		if err := s.HandBack(t.Context(), third.ID, "b", approved.Epoch); err != nil {
+			t.Fatal(err)
+		}
+		want("once it runs in nobody's hand", map[string]int{})
 	})
 }
