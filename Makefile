@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo build test test-short tools check bench fuzz
+.PHONY: help demo build test test-short tools check bench fuzz storm
 
 export GOWORK := off
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -13,11 +13,15 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GET = go run -C tools/get .
 
-# Set on the command line: make demo ARGS=--keep, make test RACE=1, make tools PINNED=1, make fuzz FUZZTIME=5m
+# Set on the command line: make demo ARGS=--keep, make test RACE=1, make tools PINNED=1, make fuzz FUZZTIME=5m, make storm SEED=7
 ARGS =
 RACE =
 PINNED =
 FUZZTIME = 10s
+DURATION = 10m
+REPLICAS = 3
+KILLS = 200
+SEED = 1
 
 help:
 	@echo 'make demo        a whole working installation: tags are pushed, real OpenTofu deploys, the board is printed'
@@ -26,6 +30,7 @@ help:
 	@echo 'make test-short  the tests that need nothing but Go and git'
 	@echo 'make check       format, vet, staticcheck, tidy, known vulnerabilities, short tests with the race detector'
 	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
+	@echo 'make storm       replicas under load are killed, stopped and cut off for $(DURATION), and nothing may be lost; SEED=7 for another storm'
 	@echo 'make fuzz        every fuzz test for $(FUZZTIME); FUZZTIME=5m for longer'
 	@echo 'make tools       all programs that the above use, into .tools/bin; PINNED=1 builds those on PATH too'
 
@@ -60,3 +65,10 @@ bench:
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)
+
+# A storm lasts longer than its faults: the last runs have to end.
+storm:
+	@scripts/system-packages.sh postgresql
+	@$(GET) tofu
+	@go test -count=1 -timeout 0 -run '^TestStorm$$' ./internal/storm -storm.duration=$(DURATION) -storm.replicas=$(REPLICAS) \
+		-storm.kills=$(KILLS) -storm.seed=$(SEED)

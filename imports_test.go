@@ -42,6 +42,7 @@ func mayImport() map[string][]string {
 		"cmd/waymark":      {anything},
 		"internal/testkit": {anything},
 		"internal/bench":   {anything},
+		"internal/storm":   {anything},
 		"examples":         {},
 	}
 }
