@@ -46,23 +46,24 @@ func (r *Repository) install(ctx context.Context, stream io.Reader) (err error) 
 	if err != nil {
 		return badPack(ctx, err)
 	}
-	if count < unpackLimit {
-		err = r.unpack(f.Name(), index)
-	} else {
-		err = r.addPack(f, sum, index)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errLocal, err)
-	}
-	return r.reopen()
+	return r.show(func() error {
+		if count < unpackLimit {
+			return r.unpack(f.Name(), index)
+		}
+		return r.addPack(f, sum, index)
+	})
 }
 
-// reopen lets the readers see new packs.
-func (r *Repository) reopen() error {
+// show puts objects in place while nobody reads, because readers would find a
+// commit whose trees are still to come, and lets them see what is new.
+func (r *Repository) show(place func() error) error {
 	if err := r.reading.take(context.Background()); err != nil {
 		return err
 	}
 	defer r.reading.give()
+	if err := place(); err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
 	_ = r.store.Close()
 	r.store, r.walk = r.openStore(), nil
 	return nil

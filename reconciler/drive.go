@@ -32,9 +32,10 @@ type drive struct {
 	refreshAt time.Time
 	// epoch is that of the run while it is in hand, for whoever looks whether it
 	// still is; lost is closed when it is not.
-	epoch    atomic.Int64
-	lost     chan struct{}
-	loseOnce sync.Once
+	epoch     atomic.Int64
+	following atomic.Value // folder of the runner that is followed, a string
+	lost      chan struct{}
+	loseOnce  sync.Once
 }
 
 // take waits until no other goroutine drives the run, and returns what lets go.
@@ -493,7 +494,9 @@ func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (r
 			}
 		}
 	})
+	d.following.Store(dir)
 	res, err := r.Runners.Follow(ctx, dir, progress.event)
+	d.following.Store("")
 	stop()
 	wait.Wait()
 	shipped(ctx)

@@ -61,6 +61,24 @@ func (r *Reconciler) awaitEnd(ctx context.Context, d *drive, rec store.Record) {
 	}
 }
 
+// InterruptAll asks every runner that this process follows to stop gracefully:
+// its engine finishes what it is at, saves the state and frees its lock.
+func (r *Reconciler) InterruptAll() {
+	r.mu.Lock()
+	var dirs []string
+	for _, d := range r.driving {
+		if dir, ok := d.following.Load().(string); ok && dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	r.mu.Unlock()
+	for _, dir := range dirs {
+		if err := r.Runners.Interrupt(dir); err != nil {
+			r.log.Warn("a runner cannot be interrupted", "dir", dir, "error", err)
+		}
+	}
+}
+
 // handBack gives a run that has not begun to apply to another worker.
 func (r *Reconciler) handBack(ctx context.Context, rec store.Record) error {
 	r.freeOwn(ctx, rec, "", "its worker stopped before the apply")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -70,6 +71,30 @@ func loadConfig(file string) (*config.Config, error) {
 	return cfg, nil
 }
 
+// interruptAt waits for a signal after the one that ended ctx, and then asks the
+// engines of this instance to stop: they save their states and free their locks.
+// A third signal finds the default handling again, and ends the process.
+func (s *service) interruptAt(ctx, ended context.Context, again chan os.Signal, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+	case <-ended.Done():
+		return
+	}
+	log.Info("stopping: nothing new is taken up, and applies go on; a second signal interrupts them", "grace", s.cfg.Server.ShutdownGrace.String())
+	select { // the first, where it was a signal that ended ctx
+	case <-again:
+	case <-time.After(100 * time.Millisecond):
+	}
+	select {
+	case <-again:
+	case <-ended.Done():
+		return
+	}
+	signal.Stop(again)
+	log.Warn("a second signal: the applies at work are interrupted; a third one ends this process at once")
+	s.reconciler.InterruptAll()
+}
+
 // serve runs one instance until ctx is cancelled: it stops taking up work, gives
 // what is at work its grace, and leaves runners to the next start. Once it
 // listens it calls started, where given, with its address.
@@ -87,6 +112,9 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 	if started != nil {
 		started(listener.Addr().String())
 	}
+	again := make(chan os.Signal, 2)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
 	// The API answers until the reconciler has stopped, so that what goes on
 	// during the grace period can be seen.
 	g, inner := errgroup.WithContext(context.WithoutCancel(ctx))
@@ -98,7 +126,10 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 		}
 		return nil
 	})
+	ended, end := context.WithCancel(inner)
+	g.Go(func() error { s.interruptAt(ctx, ended, again, log); return nil })
 	g.Go(func() error {
+		defer end()
 		work, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(inner, cancel)()

@@ -181,6 +181,39 @@ func TestLostDataFolder(t *testing.T) {
 	w.stop()
 }
 
+// TestASecondSignalInterruptsTheApply stops a service in the middle of an apply:
+// the first signal lets the apply go on, the second interrupts it gracefully, and
+// its end is on record when the process ends.
+func TestASecondSignalInterruptsTheApply(t *testing.T) {
+	w := newWorld(t, "")
+	text, err := os.ReadFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), `shutdown_grace = "100ms"`, `shutdown_grace = "40s"`, 1))
+	if err := os.WriteFile(w.file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.remote.Commit(map[string]string{"main.tf": slowCode})
+	_, pid := w.spawnPID()
+	w.contact()
+	const tag = "dev_us-east-1/research/1.0"
+	w.push(tag)
+	tree := filepath.Join(w.dir, "data/runs/1/1/tree")
+	w.await("an apply", func() bool { _, err := os.Stat(filepath.Join(tree, "ran")); return err == nil })
+	stop := w.stop
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }() // the first signal
+	w.await("the first signal", func() bool { return strings.Contains(w.log.String(), "a second signal interrupts them") })
+	if err := syscall.Kill(pid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	wantText(t, w.log.String(), "the applies at work are interrupted", "state=cancelled")
+	w.spawn()
+	w.until(tag, release.Cancelled)
+}
+
 // TestRunsCannotDecide holds that the code of a run cannot approve, cancel or
 // reject any run by the API of its own service, which a person can.
 func TestRunsCannotDecide(t *testing.T) {

@@ -95,7 +95,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
-		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: instance(id), Logger: log, Metrics: registry}
+		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: s.instance(id), Pools: options.Pools, Logger: log, Metrics: registry}
 	driving.Heartbeat = cfg.Server.Heartbeat
 	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
 		return s, err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/waymark-cd/waymark/blobs"
 	"github.com/waymark-cd/waymark/reconciler"
@@ -11,9 +13,10 @@ import (
 )
 
 // instance is what this process tells of itself to those that share its database.
-func instance(id string) store.Instance {
+func (s *service) instance(id string) store.Instance {
 	host, _ := os.Hostname() // for people alone
-	return store.Instance{ID: id, Name: host, Host: host, Version: versionText()}
+	return store.Instance{ID: id, Name: cmp.Or(s.options.Name, host), Host: host, Version: versionText(),
+		Roles: s.options.Roles, Pool: strings.Join(s.options.Pools, ","), ConfigDigest: s.cfg.Digest}
 }
 
 // openBlobs opens what keeps logs and plans for other workers; nil where none is
