@@ -28,6 +28,8 @@ type Blobs interface {
 	Put(ctx context.Context, key string, data io.Reader) error
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 	List(ctx context.Context, prefix string) ([]string, error)
+	// DeletePrefix removes what List shows.
+	DeletePrefix(ctx context.Context, prefix string) error
 }
 
 // blobKey is where a file of an attempt is kept.

@@ -99,6 +99,7 @@ func (r *Reconciler) leading(ctx context.Context) {
 		g.Go(func() error { return listen(ctx) })
 	}
 	g.Go(func() error { r.sweep(ctx); return nil })
+	g.Go(func() error { r.forgetRuns(ctx); return nil })
 	_ = g.Wait() // each says by itself what is wrong, and goes on
 }
 

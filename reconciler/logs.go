@@ -50,6 +50,11 @@ func (r *Reconciler) Logs(ctx context.Context, id int64, follow bool, w io.Write
 		}
 		if !follow || run.State.Ended() {
 			if run.State.Ended() {
+				if len(read) == 0 {
+					if _, err := io.WriteString(w, r.goneLog(run)); err != nil {
+						return err
+					}
+				}
 				_, err = fmt.Fprintf(w, "run %d %s%s\n", run.ID, run.State, because("", run.Reason))
 			}
 			return err

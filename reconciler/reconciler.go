@@ -222,6 +222,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	if r.plays(RoleWorker) {
 		g.Go(func() error { return r.work(ctx) })
 		g.Go(func() error { r.keepTidy(ctx); return nil })
+		g.Go(func() error { r.forgetLogs(ctx); return nil })
 	}
 	return g.Wait()
 }

@@ -140,11 +140,8 @@ func (s *Store) forgetOrphans(ctx context.Context, id string) error {
 // behind is how far this process's clock is behind the database's, by which
 // calls are held back: one that is minutes ahead would hold them back for minutes.
 func (s *Store) behind(ctx context.Context) (time.Duration, error) {
-	var now int64
-	if err := s.db.row(ctx, "SELECT "+s.db.clock()).Scan(&now); err != nil {
-		return 0, fmt.Errorf("asking the database for the time: %w", err)
-	}
-	return fromMillis(now).Sub(s.now()), nil
+	now, err := s.Clock(ctx)
+	return now.Sub(s.now()), err
 }
 
 // Sweep makes a wake-up call for every run that could go on: those that run, and

@@ -60,3 +60,7 @@ func (k kept) List(ctx context.Context, prefix string) ([]string, error) {
 	}
 	return keys, err
 }
+
+func (k kept) DeletePrefix(ctx context.Context, prefix string) error {
+	return k.blobs.DeletePrefix(ctx, prefix)
+}
