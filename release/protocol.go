@@ -14,6 +14,7 @@ type Phase string
 const (
 	PhasePlan  Phase = "plan"  // config, lint, scan, init, plan, policy
 	PhaseApply Phase = "apply" // apply of the saved plan
+	PhasePush  Phase = "push"  // push of the state that an apply could not write
 )
 
 // Spec is all that a runner process is told. It goes to the runner's standard
@@ -48,11 +49,12 @@ type Spec struct {
 	SessionDir string `json:"session_dir,omitempty"`
 
 	PlanRecipient string `json:"plan_recipient,omitempty"` // age recipient, PhasePlan
-	PlanIdentity  string `json:"plan_identity,omitempty"`  // age identity, PhaseApply
+	PlanIdentity  string `json:"plan_identity,omitempty"`  // age identity, PhaseApply and PhasePush
 	PlanDigest    string `json:"plan_digest,omitempty"`    // what PhaseApply must find
+	StateFile     string `json:"state_file,omitempty"`     // the encrypted state that PhasePush pushes
 
 	Timeout time.Duration `json:"timeout"` // of the whole phase; 0 for none
-	// BeginBefore is until when PhaseApply may begin to change anything; zero: any
+	// BeginBefore is until when PhaseApply and PhasePush may begin to change anything; zero: any
 	// time. Later, the run may be in somebody else's hand.
 	BeginBefore time.Time `json:"begin_before,omitzero"`
 }

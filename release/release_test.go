@@ -15,7 +15,7 @@ func TestTransitions(t *testing.T) {
 		Queued:           {Running, Cancelled, Superseded, Failed, Denied},
 		Running:          {Queued, AwaitingApproval, Succeeded, Failed, Denied, Cancelled, Unknown},
 		AwaitingApproval: {Running, Rejected, Cancelled, Superseded, Failed},
-		Unknown:          {Succeeded, Failed},
+		Unknown:          {Running, Succeeded, Failed},
 	}
 	for _, from := range States() {
 		for _, to := range States() {

@@ -31,12 +31,13 @@ const (
 	StagePolicy   StageName = "policy"
 	StageApproval StageName = "approval"
 	StageApply    StageName = "apply"
+	StagePush     StageName = "push" // only of a run that ended as unknown and left a state to push
 )
 
 // StageNames lists every stage in the order in which they are shown.
 func StageNames() []StageName {
 	return []StageName{StageCheckout, StageConfig, StageLint, StageScan, StageInit,
-		StagePlan, StagePolicy, StageApproval, StageApply}
+		StagePlan, StagePolicy, StageApproval, StageApply, StagePush}
 }
 
 // StageState is how far one stage has come.
@@ -102,7 +103,8 @@ type Run struct {
 	Approvals         []Approval
 	// Outputs of the applied code; sensitive ones are masked.
 	Outputs    map[string]string
-	CreatedBy  string // who asked: the tagger, or the actor of a retry
+	Evidence   *Evidence // of a run that is, or was, unknown; nil before it is gathered
+	CreatedBy  string    // who asked: the tagger, or the actor of a retry
 	CreatedAt  time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time
@@ -171,4 +173,7 @@ const (
 	Replan  Resolution = "replan"  // end it as failed and queue a fresh run of the same release
 	Accept  Resolution = "accept"  // a person saw that the change is there: succeeded
 	Abandon Resolution = "abandon" // a person saw that it is not: failed
+	// PushState pushes the state that the apply could not write, and then accepts;
+	// until it is there the run goes on.
+	PushState Resolution = "push_state"
 )

@@ -25,12 +25,13 @@ const (
 
 // transitions holds every step that a run may take. Running to queued is a run
 // that starts over because its runner was lost before the apply; unknown is
-// left only by a person's (or the environment's) resolution.
+// left only by a person's (or the environment's) resolution, and runs once more
+// while the state that its apply left is pushed.
 var transitions = map[State][]State{
 	Queued:           {Running, Cancelled, Superseded, Failed, Denied},
 	Running:          {AwaitingApproval, Succeeded, Failed, Denied, Cancelled, Unknown, Queued},
 	AwaitingApproval: {Running, Rejected, Cancelled, Superseded, Failed},
-	Unknown:          {Succeeded, Failed},
+	Unknown:          {Running, Succeeded, Failed},
 }
 
 // States lists every state.

@@ -40,6 +40,12 @@ type Record struct {
 	RanOn string
 	// HandedBack counts the attempts that ended without a fault of the run.
 	HandedBack int
+	// StateBefore is the state just before the apply began; nil where it was not
+	// read.
+	StateBefore *release.StateMark
+	// PushedBy is who asked that the state which the run's apply left be pushed;
+	// empty otherwise.
+	PushedBy string
 	// Pool names the workers that may have the run.
 	Pool string
 	// ConfigDigest names the configuration that the run was admitted under.
@@ -50,17 +56,17 @@ type Record struct {
 const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
 	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
 	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner,
-	worker, epoch, handed_back, pool, config_digest, ran_on`
+	worker, epoch, handed_back, pool, config_digest, ran_on, state_before, evidence, pushed_by`
 
 func scanRun(sc scanner) (Record, error) {
 	var r Record
-	var stages, changes, findings, approvals, outputs string
+	var stages, changes, findings, approvals, outputs, before, evidence string
 	var applying, created, started, finished int64
 	err := sc.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.ObjectID, &r.Commit,
 		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
 		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
 		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner,
-		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest, &r.RanOn)
+		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest, &r.RanOn, &before, &evidence, &r.PushedBy)
 	if err != nil {
 		return Record{}, err
 	}
@@ -69,7 +75,8 @@ func scanRun(sc scanner) (Record, error) {
 	for _, f := range []struct {
 		text string
 		into any
-	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs}} {
+	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs},
+		{before, &r.StateBefore}, {evidence, &r.Evidence}} {
 		if err := json.Unmarshal([]byte(f.text), f.into); err != nil {
 			return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
 		}
@@ -215,43 +222,46 @@ type Update struct {
 // Update changes a run in one transaction: the step between states is checked
 // by release.Transition, whoever waited for the target is woken when the run
 // lets go of it, and a run that succeeded becomes its target's deployed one.
-func (s *Store) Update(ctx context.Context, id int64, u Update) (Record, error) {
-	var after Record
-	err := s.db.inTx(ctx, func(t tx) error {
-		r, err := lockRun(ctx, t, id)
-		if err != nil {
-			return err
-		}
-		before := r
-		if err := u.Change(&r); err != nil {
-			return err
-		}
-		if r.State != before.State {
-			if _, err := release.Transition(before.State, r.State); err != nil {
-				return fmt.Errorf("run %d: %w", id, err)
-			}
-		}
-		if err := s.writeRun(ctx, t, &r, before.State); err != nil {
-			return err
-		}
-		if err := s.keepDetails(ctx, t, id, u); err != nil {
-			return err
-		}
-		if err := afterChange(ctx, t, before, r); err != nil {
-			return err
-		}
-		if u.Wake {
-			if err := wake(ctx, t, id, r.Pool); err != nil {
-				return err
-			}
-		}
-		after = r
-		if u.Entry.Action == "" {
-			return nil
-		}
-		return s.appendEntries(ctx, t, aboutRun(u.Entry, r))
+func (s *Store) Update(ctx context.Context, id int64, u Update) (after Record, err error) {
+	err = s.db.inTx(ctx, func(t tx) error {
+		after, err = s.update(ctx, t, id, u)
+		return err
 	})
 	return after, err
+}
+
+func (s *Store) update(ctx context.Context, t tx, id int64, u Update) (Record, error) {
+	r, err := lockRun(ctx, t, id)
+	if err != nil {
+		return Record{}, err
+	}
+	before := r
+	if err := u.Change(&r); err != nil {
+		return Record{}, err
+	}
+	if r.State != before.State {
+		if _, err := release.Transition(before.State, r.State); err != nil {
+			return Record{}, fmt.Errorf("run %d: %w", id, err)
+		}
+	}
+	if err := s.writeRun(ctx, t, &r, before.State); err != nil {
+		return Record{}, err
+	}
+	if err := s.keepDetails(ctx, t, id, u); err != nil {
+		return Record{}, err
+	}
+	if err := afterChange(ctx, t, before, r); err != nil {
+		return Record{}, err
+	}
+	if u.Wake {
+		if err := wake(ctx, t, id, r.Pool); err != nil {
+			return Record{}, err
+		}
+	}
+	if u.Entry.Action == "" {
+		return r, nil
+	}
+	return r, s.appendEntries(ctx, t, aboutRun(u.Entry, r))
 }
 
 // lockRun locks the run's target and the run, in this order everywhere.
@@ -299,11 +309,12 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 	_, err := t.exec(ctx, `UPDATE runs SET state = $2, stages = $3, changes = $4, findings = $5, reason = $6, attempt = $7,
 		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
 		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19,
-		worker = $20, epoch = $21, handed_back = $22, ran_on = $23 WHERE id = $1`,
+		worker = $20, epoch = $21, handed_back = $22, ran_on = $23,
+		state_before = $24, evidence = $25, pushed_by = $26 WHERE id = $1`,
 		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
 		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
 		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner,
-		r.Worker, r.Epoch, r.HandedBack, r.RanOn)
+		r.Worker, r.Epoch, r.HandedBack, r.RanOn, jsonText(r.StateBefore), jsonText(r.Evidence), r.PushedBy)
 	if uniqueViolation(err) {
 		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
 	}

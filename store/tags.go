@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -277,43 +276,6 @@ func (s *Store) supersede(ctx context.Context, t tx, by Record) ([]audit.Entry, 
 			Details: map[string]any{"by": release.FormatID(by.ID)}}, r))
 	}
 	return entries, nil
-}
-
-// Requeue queues a new run for the release of run id, as a retry, a replan or
-// whatever entry says; the new run is as the old one was when it was queued, on
-// the terms of a: its Release and Supersede are not looked at, and where its
-// Pool or ConfigDigest is empty the old run's stays.
-func (s *Store) Requeue(ctx context.Context, id int64, entry audit.Entry, a Admission) (release.Run, error) {
-	var newID int64
-	err := s.db.inTx(ctx, func(t tx) error {
-		old, err := readRun(ctx, t, id, "")
-		if err != nil {
-			return err
-		}
-		if !old.State.Ended() || old.State == release.Unknown || old.State == release.Succeeded {
-			return fmt.Errorf("%w: run %d is %s; only a run that ended without success can be retried", release.ErrConflict, id, old.State)
-		}
-		var seen string
-		if err := t.row(ctx, "SELECT seen_id FROM tag_refs WHERE repository = $1 AND name = $2",
-			old.Repository, old.Tag).Scan(&seen); err != nil {
-			return fmt.Errorf("reading tag %q: %w", old.Tag, err)
-		}
-		if seen != old.ObjectID {
-			return fmt.Errorf("%w: tag %q has moved or was deleted since run %d; push a new version", release.ErrRefused, old.Tag, id)
-		}
-		if entry.Details == nil {
-			entry.Details = map[string]any{}
-		}
-		entry.Details["of"] = release.FormatID(id)
-		old.CreatedBy, old.ApprovalsRequired = entry.Actor, a.Approvals
-		old.Pool, old.ConfigDigest = cmp.Or(a.Pool, old.Pool), cmp.Or(a.ConfigDigest, old.ConfigDigest)
-		newID, err = s.queueRun(ctx, t, old, a.Info, false, entry)
-		return err
-	})
-	if err != nil {
-		return release.Run{}, err
-	}
-	return s.Run(ctx, newID)
 }
 
 // Sight is what the remote shows of a tag that is on record.
