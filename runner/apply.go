@@ -67,6 +67,9 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		if until := p.spec.BeginBefore; !until.IsZero() && time.Now().After(until) {
 			return fmt.Errorf("the apply was to begin before %s and did not: its worker may have been declared dead since; nothing was changed", until.UTC().Format(time.TimeOnly))
 		}
+		if err := removeErrored(p.spec.WorkDir, p.spec.Stack.Path); err != nil { // one of the repository's own
+			return err
+		}
 		began = true
 		did, err = e.Apply(ctx, plan)
 		seen = true
@@ -100,19 +103,6 @@ func stateNotSaved(err error) bool {
 	return errors.As(err, &failure) && slices.ContainsFunc(failure.Diagnostics, func(d terraform.Diagnostic) bool {
 		return strings.HasPrefix(d.Summary, "Failed to save state") || strings.HasPrefix(d.Summary, "Failed to persist state")
 	})
-}
-
-// erroredState is the file in which an engine leaves a state that its backend
-// does not take, and ours in the runner's own folder, which outlives the run.
-const erroredState = "errored.tfstate"
-
-// keepErroredState moves that file there, and says what a person does with it.
-func (p *phase) keepErroredState() string {
-	kept := p.own(erroredState)
-	if err := moveFile(filepath.Join(p.root(), erroredState), kept); err != nil {
-		return fmt.Sprintf("the state that the engine knew could not be kept either (%v): compare what is there with the code, and import it", err)
-	}
-	return "the state that the engine knew is kept in " + kept + ": push it to the backend (state push) before you resolve the run"
 }
 
 // killedBySignal reports whether the engine was killed and so may not have

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -125,7 +126,7 @@ func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
 		err = guard(func() error { return p.run(ctx) })
 	}
 	// Neither changes what the phase came to.
-	if tidyErr := errors.Join(removeFile(filepath.Join(spec.Dir, plainPlan)), removeFile(reserve), log.close()); tidyErr != nil {
+	if tidyErr := errors.Join(removeFile(p.own(plainPlan)), removeFile(p.own(plainState)), removeFile(reserve), log.close()); tidyErr != nil {
 		fmt.Fprintln(os.Stderr, "waymark runner:", tidyErr)
 	}
 	data, err := json.Marshal(p.result(err))
@@ -215,7 +216,7 @@ func checkSpec(spec *release.Spec) error {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
 		}
 	}
-	check(spec.Phase == release.PhasePlan || spec.Phase == release.PhaseApply, "phase %q: want plan or apply", spec.Phase)
+	check(slices.Contains([]release.Phase{release.PhasePlan, release.PhaseApply, release.PhasePush}, spec.Phase), "phase %q: want plan, apply or push", spec.Phase)
 	for _, p := range append([]string{spec.WorkDir, spec.Engine.Path}, append(spec.Writable, spec.Readable...)...) {
 		check(filepath.IsAbs(p), "path %q is not absolute", p)
 	}
@@ -231,6 +232,7 @@ func checkSpec(spec *release.Spec) error {
 	saved := spec.Phase == release.PhaseApply || spec.PlanRecipient != ""
 	check(!saved || filepath.IsAbs(spec.PlanFile), "plan_file %q is not absolute", spec.PlanFile)
 	check(spec.Phase != release.PhaseApply || spec.PlanIdentity != "" && spec.PlanDigest != "", "an apply needs plan_identity and plan_digest")
+	check(spec.Phase != release.PhasePush || filepath.IsAbs(spec.StateFile) && spec.PlanIdentity != "", "a push needs state_file, an absolute path, and plan_identity")
 	check(spec.Phase != release.PhasePlan || spec.PlanRecipient != "" || spec.Kind == release.PlanOnly || spec.Kind == release.Drift,
 		"a plan that is to be applied needs plan_recipient")
 	if len(wrong) > 0 {

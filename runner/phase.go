@@ -46,17 +46,17 @@ func newPhase(spec *release.Spec, cfg Config, log *journal) *phase {
 // run executes the phase. The error is the first cause of its failure: a *stop,
 // or one that wraps errUnseen.
 func (p *phase) run(ctx context.Context) error {
-	first := release.StageConfig
-	if p.spec.Phase == release.PhaseApply {
-		first = release.StageApply
+	first, run := release.StageConfig, p.runPlan
+	switch p.spec.Phase {
+	case release.PhaseApply:
+		first, run = release.StageApply, p.runApply
+	case release.PhasePush:
+		first, run = release.StagePush, p.runPush
 	}
 	if err := p.setUp(first); err != nil {
 		return stopAt(ctx, first, err)
 	}
-	if p.spec.Phase == release.PhaseApply {
-		return p.runApply(ctx)
-	}
-	return p.runPlan(ctx)
+	return run(ctx)
 }
 
 // setUp makes the tools' folders and the sandbox.
@@ -313,7 +313,7 @@ func (e *engine) step(stage release.StageName, fn func() error) error {
 	spec := e.p.spec
 	a := access{
 		read: slices.Concat(e.p.readable(spec.Engine.Path),
-			[]string{spec.Engine.PluginDir, spec.Engine.PluginCache, spec.SessionDir, e.p.own(plainPlan)}),
+			[]string{spec.Engine.PluginDir, spec.Engine.PluginCache, spec.SessionDir, e.p.own(plainPlan), e.p.own(plainState)}),
 		write: append([]string{spec.WorkDir}, spec.Writable...),
 	}
 	for _, dir := range engineDirs() {

@@ -13,26 +13,29 @@ import (
 	"github.com/waymark-cd/waymark/release"
 )
 
-// maxPlan bounds a saved plan in bytes.
+// maxPlan bounds a saved plan, and a kept state, in bytes.
 const maxPlan = 1 << 30
 
 // encryptPlan writes the plan in clear at from to the file to, encrypted for an
 // age recipient. The file appears whole and on the disk, or not at all.
-func encryptPlan(from, to, recipient string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("encrypting the plan: %w", err)
-		}
-	}()
+func encryptPlan(from, to, recipient string) error {
 	key, err := age.ParseX25519Recipient(recipient)
 	if err != nil {
-		return fmt.Errorf("%w recipient: %w", release.ErrInvalid, err)
+		return fmt.Errorf("encrypting the plan: %w recipient: %w", release.ErrInvalid, err)
 	}
 	in, err := os.Open(from)
-	if err != nil {
-		return err
+	if err == nil {
+		defer in.Close()
+		err = encrypt(in, to, key)
 	}
-	defer in.Close()
+	if err != nil {
+		return fmt.Errorf("encrypting the plan: %w", err)
+	}
+	return nil
+}
+
+// encrypt writes what it reads to a file, as encryptPlan does.
+func encrypt(in io.Reader, to string, key *age.X25519Recipient) error {
 	return writePlan(to, func(out io.Writer) error {
 		w, err := age.Encrypt(out, key)
 		if err != nil {
@@ -44,16 +47,18 @@ func encryptPlan(from, to, recipient string) (err error) {
 }
 
 // decryptPlan is the reverse of encryptPlan, with an age identity.
-func decryptPlan(from, to, identity string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("the saved plan cannot be opened; plan again: %w", err)
-		}
-	}()
-	key, err := age.ParseX25519Identity(identity)
+func decryptPlan(from, to, identity string) error {
+	if err := decrypt(from, to, identity); err != nil {
+		return fmt.Errorf("the saved plan cannot be opened; plan again: %w", err)
+	}
+	return nil
+}
+
+// decrypt writes what a file holds in clear to another.
+func decrypt(from, to, identity string) error {
+	key, err := identityOf(identity)
 	if err != nil {
-		// Not the parser's words: they could repeat the key.
-		return fmt.Errorf("%w identity", release.ErrInvalid)
+		return err
 	}
 	in, err := os.Open(from)
 	if err != nil {
@@ -71,6 +76,16 @@ func decryptPlan(from, to, identity string) (err error) {
 		}
 		return err
 	})
+}
+
+// identityOf reads the key of a run.
+func identityOf(identity string) (*age.X25519Identity, error) {
+	key, err := age.ParseX25519Identity(identity)
+	if err != nil {
+		// Not the parser's words: they could repeat the key.
+		return nil, fmt.Errorf("%w identity", release.ErrInvalid)
+	}
+	return key, nil
 }
 
 // writePlan writes a private file beside path, forces it to the disk and

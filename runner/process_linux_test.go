@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,40 +216,6 @@ func TestWhatADeadRunnerLeftIsKilled(t *testing.T) {
 		if err == nil && len(fields) > 3 && fields[3] == fmt.Sprint(pid) && fields[0] != "Z" && fields[0] != "X" {
 			t.Errorf("%s is still in the runner's session: %s", file, data)
 		}
-	}
-}
-
-// TestStateThatCannotBeSaved has a backend that takes no state: the run's end is
-// unknown, and what the engine knew is kept outside of the working copy, which
-// goes with the run.
-func TestStateThatCannotBeSaved(t *testing.T) {
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			w.WriteHeader(http.StatusNoContent) // no state yet
-			return
-		}
-		w.WriteHeader(http.StatusInsufficientStorage)
-	}))
-	defer backend.Close()
-	s := newSite(t, "plain")
-	spec := s.plan()
-	spec.Backend.Values = map[string]string{"address": backend.URL}
-	planned, log := run(t, spec)
-	wantOutcome(t, planned, log, release.OutcomePassed)
-	spec = s.apply(planned)
-	spec.Backend.Values = map[string]string{"address": backend.URL}
-	start(t, spec)
-	res, err := runner.Follow(t.Context(), spec.Dir, 0, nil)
-	if err != nil || res.Outcome != release.OutcomeUnknown || !strings.Contains(res.Reason, "before you resolve the run") {
-		t.Fatalf("Follow: %+v %v, want unknown and what to do", res, err)
-	}
-	kept, err := os.ReadFile(filepath.Join(spec.Dir, "errored.tfstate"))
-	if err != nil || !bytes.Contains(kept, []byte("terraform_data")) {
-		t.Errorf("the state that is kept: %v %s", err, kept)
-	}
-	said, err := os.ReadFile(filepath.Join(spec.Dir, "events.jsonl"))
-	if err != nil || !bytes.Contains(said, []byte("before you resolve the run")) {
-		t.Errorf("nobody is told: %v %s", err, said)
 	}
 }
 

@@ -8,7 +8,11 @@
 //	events.jsonl  what happens, appended line by line
 //	result.json   how it ended; written by rename, as the runner's last act
 //	stderr.log    what the process itself prints, such as a panic
-//	plan.private  the plan in clear while the engine needs it; removed at the end
+//	plan.private, state.private
+//	              the plan, or a state to be pushed, in clear while the engine
+//	              needs it; removed at the end
+//	errored.tfstate.age
+//	              the state that an apply could not write, encrypted
 //
 // The runner outlives the service. A service that starts again asks Find, then
 // follows what runs, takes what is done, and calls Claim where nothing began:
@@ -40,7 +44,7 @@ const (
 	// Done: the result is there; Follow returns it.
 	Done Status = "done"
 	// Gone: a runner owned the folder and died without a result. Of an apply
-	// nobody knows the end. The folder may hold plan.private: remove it.
+	// nobody knows the end. The folder may hold plan.private or state.private: remove it.
 	Gone Status = "gone"
 )
 
@@ -54,6 +58,8 @@ const (
 	resultFile = "result.json"
 	stderrFile = "stderr.log"
 	plainPlan  = "plan.private"
+	plainState = "state.private"
+	keptState  = "errored.tfstate.age"
 
 	reserveFile = ".reserve" // room for the result, given back before it is written
 )

@@ -41,7 +41,7 @@ func diagnosticOf(d tfjson.Diagnostic) Diagnostic {
 // Error is a command of the engine that failed. Its text begins with one line
 // that says what went wrong where; further problems follow, one line each.
 type Error struct {
-	Command     string // "init", "validate", "plan", "show", "apply" or "version"
+	Command     string // "init", "validate", "plan", "show", "apply", "state push" or "version"
 	Diagnostics []Diagnostic
 	Lock        *LockInfo // who holds the state, where that is the reason
 	Err         error     // the process's own error, or the context's
