@@ -22,9 +22,10 @@ type options struct {
 	seed      uint64
 	heartbeat time.Duration
 	waymark   string // the binary; empty: built for the storm
+	clocks    bool   // the replicas' clocks differ by minutes
 }
 
-// parseOptions reads the flags of this test binary.
+// opt is what the flags of this test binary say.
 var opt = func() *options {
 	o := &options{}
 	flag.DurationVar(&o.duration, "storm.duration", time.Minute, "how long faults go on")
@@ -33,6 +34,7 @@ var opt = func() *options {
 	flag.Uint64Var(&o.seed, "storm.seed", 0, "what decides the faults; 0 for the kept seeds, one after the other")
 	flag.DurationVar(&o.heartbeat, "storm.heartbeat", 3*time.Second, "after which silence a replica is declared dead")
 	flag.StringVar(&o.waymark, "storm.waymark", "", "the waymark to storm; built where it is not given")
+	flag.BoolVar(&o.clocks, "storm.clocks", false, "let the replicas' clocks differ by minutes, which takes a build of everything with another package time")
 	return o
 }()
 
@@ -52,7 +54,7 @@ func TestStorm(t *testing.T) {
 	}
 	binary := opt.waymark
 	if binary == "" {
-		binary = buildWaymark(t)
+		binary = buildWaymark(t, opt.clocks)
 	}
 	seeds := keptSeeds
 	if opt.seed != 0 {
@@ -67,11 +69,16 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// buildWaymark builds the service as make build does.
-func buildWaymark(t *testing.T) string {
+// buildWaymark builds the service as make build does, with clocks that can be
+// wrong where that is asked for.
+func buildWaymark(t *testing.T, clocks bool) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "waymark")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/waymark-cd/waymark/cmd/waymark")
+	args := []string{"build", "-trimpath", "-o", binary}
+	if clocks {
+		args = append(args, clockOverlay(t)...)
+	}
+	build := exec.Command("go", append(args, "github.com/waymark-cd/waymark/cmd/waymark")...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building waymark: %v\n%s", err, out)

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,13 +28,12 @@ type person struct {
 	mu       sync.Mutex
 	approved int
 	resolved map[string]string // run id to accept or abandon
-	locked   map[string]bool   // targets whose lock may have been left by a run that was resolved
 	unlocked int
 	webhooks int
 }
 
 func newPerson(s *storm) *person {
-	return &person{ledger: s.ledger, dir: s.dir, replicas: s.replicas, resolved: map[string]string{}, locked: map[string]bool{}}
+	return &person{ledger: s.ledger, dir: s.dir, replicas: s.replicas, resolved: map[string]string{}}
 }
 
 // start lets the person work until stop is called, which returns when the last
@@ -46,7 +44,7 @@ func (p *person) start() (stop func()) {
 	for _, work := range []struct {
 		every time.Duration
 		do    func(context.Context, *replica)
-	}{{300 * time.Millisecond, p.decide}, {500 * time.Millisecond, p.unlock}, {100 * time.Millisecond, p.hammer}} {
+	}{{300 * time.Millisecond, p.decide}, {time.Second, p.unlock}, {100 * time.Millisecond, p.hammer}} {
 		joined.Go(func() {
 			tick := time.NewTicker(work.every)
 			defer tick.Stop()
@@ -91,7 +89,6 @@ func (p *person) decide(ctx context.Context, r *replica) {
 		if _, err := r.client.Decide(ctx, run.ID, "resolve", api.Decision{As: as, Reason: "the ledger says so"}); err == nil {
 			p.mu.Lock()
 			p.resolved[run.ID] = as
-			p.locked[run.Target.String()] = true
 			p.mu.Unlock()
 		}
 	}
@@ -100,10 +97,8 @@ func (p *person) decide(ctx context.Context, r *replica) {
 // look says how a run whose end is unknown is to be resolved: by the ledger, and
 // only when nothing of the run is at work any more. Empty: wait.
 func (p *person) look(run api.Run) string {
-	for _, proc := range processes(p.dir) {
-		if strings.Contains(proc.cwd+"/", "/runs/"+run.ID+"/") {
-			return ""
-		}
+	if worksFor(processes(p.dir), run.ID) {
+		return ""
 	}
 	all, err := readLedger(p.ledger) // after the processes: what they wrote is there
 	if err != nil {
@@ -115,33 +110,49 @@ func (p *person) look(run api.Run) string {
 	return "abandon"
 }
 
-// unlock releases what a resolved run left locked, as the service tells people to
-// in such a run's reason. Only the replica whose runner held the lock can tell
-// that it is dead, so each is asked in turn.
+// unlock releases what is left locked, as the service tells people to. Only the
+// replica whose runner held the lock can tell that it is dead, so each is asked
+// in turn. A lock that the service takes for a stranger's, as it does where
+// clocks differ, is released by force when nothing of the target is at work.
 func (p *person) unlock(ctx context.Context, r *replica) {
-	p.mu.Lock()
-	targets := slices.Collect(maps.Keys(p.locked))
-	p.mu.Unlock()
-	for _, target := range targets {
+	for _, target := range targets() {
+		if !strings.HasSuffix(target, "/"+realCode) {
+			continue // the stand-in locks nothing
+		}
 		held, err := r.client.Locks(ctx, target)
 		if err != nil {
 			return
 		}
-		n := 0
 		for _, l := range held.Locks {
-			if l.Alive || l.RunID == "" {
+			u := api.Unlock{ID: l.ID, Reason: "nothing of it is at work any more"}
+			if u.Force = l.RunID == ""; l.Alive || l.ID == "" || p.atWork(ctx, r, target) {
 				continue
 			}
-			if freed, err := r.client.Unlock(ctx, l.Target, api.Unlock{ID: l.ID, Reason: "its run was resolved"}); err == nil {
-				n += len(freed.Locks)
+			if freed, err := r.client.Unlock(ctx, l.Target, u); err == nil {
+				p.mu.Lock()
+				p.unlocked += len(freed.Locks)
+				p.mu.Unlock()
 			}
 		}
-		p.mu.Lock()
-		if p.unlocked += n; n == len(held.Locks) {
-			delete(p.locked, target)
-		}
-		p.mu.Unlock()
 	}
+}
+
+// atWork reports whether a run of the target goes on, or something of an ended
+// one is still at work; also where that cannot be told.
+func (p *person) atWork(ctx context.Context, r *replica, target string) bool {
+	list, err := r.client.Runs(ctx, api.RunQuery{Target: target})
+	if err != nil {
+		return true
+	}
+	all := processes(p.dir)
+	return slices.ContainsFunc(list.Runs, func(run api.Run) bool {
+		return run.State == api.StateRunning || run.State == api.StateUnknown || worksFor(all, run.ID)
+	})
+}
+
+// worksFor reports whether one of the processes works in a folder of the run.
+func worksFor(all []process, run string) bool {
+	return slices.ContainsFunc(all, func(proc process) bool { return strings.Contains(proc.cwd+"/", "/runs/"+run+"/") })
 }
 
 // hammer sends one webhook.

@@ -124,8 +124,10 @@ func newStorm(t *testing.T, o options) *storm {
 		t.Fatal(err)
 	}
 	s := &storm{options: o, t: t, dir: dir, random: rand.New(rand.NewPCG(o.seed, 0)),
-		pushed: map[string]int{}, moved: map[string]bool{}, counts: map[string]int{},
-		notes: []string{"clocks that differ by minutes: no process can be given a wall clock of its own here"}}
+		pushed: map[string]int{}, moved: map[string]bool{}, counts: map[string]int{}}
+	if !o.clocks {
+		s.notes = append(s.notes, "clocks that differ by minutes: -storm.clocks was not given")
+	}
 	t.Cleanup(s.tidy) // last, after every process has ended
 	s.must(os.Chmod(dir, 0o711))
 	s.ledger = filepath.Join(dir, "ledger", "applies.jsonl")
@@ -139,6 +141,11 @@ func newStorm(t *testing.T, o options) *storm {
 	s.cloud.CreateBucket("storm", "", "")
 	s.cloud.Role("arn:aws:iam::111122223333:role/WaymarkRun", testkit.RoleOptions{Trusts: []string{"arn:aws:iam::" + testkit.AWSAccount + ":user/waymark"}})
 	s.openReplicas()
+	t.Cleanup(func() { // first, while the database is there
+		if t.Failed() {
+			s.keepRecord()
+		}
+	})
 	return s
 }
 
@@ -169,10 +176,13 @@ func (s *storm) openDatabase() {
 }
 
 func (s *storm) openReplicas() {
-	waymark := filepath.Join(s.dir, "bin", "waymark")
 	binary, err := os.ReadFile(s.waymark)
 	s.must(err)
-	s.must(os.WriteFile(waymark, binary, 0o755))
+	waymarks := clockNames(s.options.replicas, s.clocks)
+	for i, name := range waymarks {
+		waymarks[i] = filepath.Join(s.dir, "bin", name)
+		s.must(os.WriteFile(waymarks[i], binary, 0o755))
+	}
 	tofu := testkit.Tool(s.t, "tofu")
 	engine, err := installEngine(filepath.Join(s.dir, "bin"), part{Ledger: s.ledger, Real: tofu})
 	s.must(err)
@@ -184,7 +194,7 @@ func (s *storm) openReplicas() {
 	for i := range s.options.replicas {
 		name := fmt.Sprintf("r%d", i+1)
 		r := &replica{name: name, data: filepath.Join(s.dir, "data-"+name), address: freeAddress(s.t), spawn: spawn,
-			log: filepath.Join(s.dir, "logs", name), waymark: waymark, config: config, database: newProxy(s.t, s.database.Socket())}
+			log: filepath.Join(s.dir, "logs", name), waymark: waymarks[i], config: config, database: newProxy(s.t, s.database.Socket())}
 		s.must(os.Mkdir(r.data, 0o700))
 		if i == 0 {
 			err := smallDisk(s.t, r.data)
