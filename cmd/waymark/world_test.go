@@ -25,7 +25,7 @@ import (
 // TestMain lets the test binary be waymark itself: the service starts its
 // runners from it, and tests start a service that they can kill.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve", "drain"}, os.Args[1]) {
 		main()
 	}
 	os.Exit(m.Run())
@@ -43,6 +43,7 @@ type world struct {
 	log     *syncBuffer
 	stop    func() // ends the service gracefully; nil while none runs
 	server  string
+	contain func(*exec.Cmd) // changes how a process of the service is started; nil: nothing
 }
 
 // worldConfig is the configuration of most tests; $extra is put in its place.
@@ -161,6 +162,9 @@ func (w *world) spawn() (kill func()) {
 func (w *world) spawnPID() (kill func(), pid func() int) {
 	w.t.Helper()
 	cmd := exec.Command(os.Args[0], "serve", "--config", w.file)
+	if w.contain != nil {
+		w.contain(cmd)
+	}
 	cmd.Env = os.Environ()
 	for k, v := range w.env {
 		cmd.Env = append(cmd.Env, k+"="+v)
