@@ -12,7 +12,7 @@ import (
 
 // keptSeeds are what the tests run: one to begin with, and every seed under
 // which an invariant ever broke.
-var keptSeeds = []uint64{1}
+var keptSeeds = []uint64{1, 2}
 
 // options of one storm.
 type options struct {
@@ -28,9 +28,9 @@ type options struct {
 // opt is what the flags of this test binary say.
 var opt = func() *options {
 	o := &options{}
-	flag.DurationVar(&o.duration, "storm.duration", time.Minute, "how long faults go on")
+	flag.DurationVar(&o.duration, "storm.duration", 30*time.Second, "how long faults go on")
 	flag.IntVar(&o.replicas, "storm.replicas", 3, "how many replicas share the database")
-	flag.IntVar(&o.kills, "storm.kills", 20, "how many replicas are killed with SIGKILL")
+	flag.IntVar(&o.kills, "storm.kills", 10, "how many replicas are killed with SIGKILL")
 	flag.Uint64Var(&o.seed, "storm.seed", 0, "what decides the faults; 0 for the kept seeds, one after the other")
 	flag.DurationVar(&o.heartbeat, "storm.heartbeat", 3*time.Second, "after which silence a replica is declared dead")
 	flag.StringVar(&o.waymark, "storm.waymark", "", "the waymark to storm; built where it is not given")

@@ -128,10 +128,10 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// smallDisk gives the folder a file system of its own, of 48 MB, where that is
-// allowed.
+// smallDisk gives the folder a file system of its own, of 128 MB, where that
+// is allowed.
 func smallDisk(t *testing.T, dir string) error {
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m,mode=0700"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128m,mode=0700"); err != nil {
 		return fmt.Errorf("mounting a small disk: %w", err)
 	}
 	t.Cleanup(func() {
