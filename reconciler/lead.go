@@ -90,6 +90,8 @@ func (t *term) end() {
 
 // leading is what the one leader does, until ctx ends.
 func (r *Reconciler) leading(ctx context.Context) {
+	r.leads.Store(true)
+	defer r.leads.Store(false)
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range r.watches {
 		w.lastDigest = "" // somebody else may have recorded meanwhile

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -142,6 +143,7 @@ type Reconciler struct {
 
 	hard     context.Context // ends when the grace of a stop is over
 	stopping chan struct{}   // closed when this process is to stop
+	leads    atomic.Bool     // this instance watches the repositories
 	recall   chan struct{}   // makes keepTidy look at once
 
 	mu               sync.Mutex
@@ -305,7 +307,8 @@ type Check struct {
 	Detail string
 }
 
-// Ready says how the parts are: the database, and each repository's last look.
+// Ready says how the parts are: the database, this instance's signs of life
+// where others share it, and each repository's last look.
 func (r *Reconciler) Ready(ctx context.Context) []Check {
 	err := r.Store.Ping(ctx)
 	r.mu.Lock()
@@ -314,10 +317,15 @@ func (r *Reconciler) Ready(ctx context.Context) []Check {
 		err = r.trouble["database"]
 	}
 	checks := []Check{check("database", err, "")}
+	if r.Store.Shared() {
+		checks = append(checks, check("instance", r.trouble["instance"], ""))
+	}
 	for _, repo := range r.Config.Config.Repositories {
 		w := r.watches[repo.Name]
 		part := "repository " + repo.Name
 		switch err := r.trouble[part]; {
+		case r.Store.Shared() && !r.leads.Load():
+			checks = append(checks, check(part, nil, "looked at by the instance that leads"))
 		case err != nil:
 			checks = append(checks, check(part, err, ""))
 		case w.lastLook.IsZero():

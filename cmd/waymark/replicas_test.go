@@ -297,3 +297,31 @@ func TestAPlanIsAppliedByAnotherWorker(t *testing.T) {
 	f.push(fleetTag) // whoever led before, somebody does now
 	f.until(fleetTag, release.Succeeded)
 }
+
+// TestEveryInstanceIsReady asks each of two instances, of which one leads, and
+// then has the other take the lead.
+func TestEveryInstanceIsReady(t *testing.T) {
+	f := newFleet(t, 2, "")
+	ready := func(r *replica, want string) {
+		t.Helper()
+		said := ""
+		f.await("an instance that is ready and says "+want, func() bool {
+			var b strings.Builder
+			if err := getBody(t.Context(), r.server+"/readyz", &b); err != nil {
+				t.Fatal(err)
+			}
+			said = b.String()
+			return strings.HasPrefix(said, `{"ok":true`) && strings.Contains(said, want)
+		})
+		wantText(t, said, `"name":"database","ok":true`, `"name":"instance","ok":true`)
+	}
+	leader := f.all[0]
+	if !strings.Contains(leader.log.String(), "this instance leads") {
+		leader = f.all[1]
+	}
+	other := f.other(leader)
+	ready(leader, "last looked at")
+	ready(other, "looked at by the instance that leads")
+	leader.kill()
+	ready(other, "last looked at")
+}
