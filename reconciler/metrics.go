@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -46,6 +47,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// expect makes the series of unknown runs before there is one: a counter whose
+// first sight is 1 has not increased for who watches it.
+func (m *metrics) expect(environments []config.Environment) {
+	for _, e := range environments {
+		m.ended.WithLabelValues(e.Name, string(release.Deploy), string(release.Unknown))
+	}
 }
 
 func (m *metrics) look(repository string, took time.Duration, err error) {

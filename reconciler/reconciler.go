@@ -180,6 +180,7 @@ func New(cfg Config) (*Reconciler, error) {
 	if r.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
+	r.metrics.expect(cfg.Config.Environments)
 	for _, repo := range cfg.Config.Repositories {
 		remote := cfg.Remotes[repo.Name]
 		if remote == nil {
