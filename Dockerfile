@@ -78,6 +78,10 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
 # No init in the image: a runner reaps what it starts, and waymark its runners.
 # Only what a killed runner leaves behind falls to process 1; `docker run --init`
 # (compose: init: true) reaps that too.
+#
+# When the container ends, so do its runners. Give it the stop hook
+# `waymark drain --wait`, as compose.yaml does, and a stop time-out that is longer
+# than an apply.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["waymark"]
 CMD ["serve", "--config", "/etc/waymark/waymark.hcl"]

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/mod/modfile"
@@ -283,6 +284,10 @@ type composeService struct {
 	Healthcheck struct {
 		Test []string `yaml:"test"`
 	} `yaml:"healthcheck"`
+	PreStop []struct {
+		Command []string `yaml:"command"`
+	} `yaml:"pre_stop"`
+	StopGracePeriod string `yaml:"stop_grace_period"`
 }
 
 func TestCompose(t *testing.T) {
@@ -296,7 +301,19 @@ func TestCompose(t *testing.T) {
 	w, db := file.Services["waymark"], file.Services["postgres"]
 	stages, _ := readDockerfile(t)
 	data := strings.Join(stages[len(stages)-1].texts("VOLUME"), " ")
+	grace, err := time.ParseDuration(w.StopGracePeriod)
+	if err != nil {
+		t.Errorf("compose.yaml: stop_grace_period: %v", err)
+	}
+	_, named, _ := strings.Cut(string(readFile(t, "compose.yaml")), "shutdown_grace = \"")
+	named, _, _ = strings.Cut(named, "\"")
+	shutdown, err := time.ParseDuration(named)
+	if err != nil {
+		t.Errorf("compose.yaml: the shutdown_grace that it names: %v", err)
+	}
 	for claim, holds := range map[string]bool{
+		"waymark drains before it stops":                    len(w.PreStop) == 1 && strings.HasPrefix(strings.Join(w.PreStop[0].Command, " "), "waymark drain --wait"),
+		"waymark has more time to stop than its own grace":  grace >= shutdown+time.Minute,
 		"waymark's root file system is read-only":           w.ReadOnly,
 		"waymark has a temporary /tmp":                      slices.ContainsFunc(w.Tmpfs, func(s string) bool { return strings.HasPrefix(s, "/tmp") }),
 		"waymark's data is a named volume":                  slices.Contains(w.Volumes, "data:"+data),
