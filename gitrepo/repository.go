@@ -12,8 +12,11 @@
 // repository, the only case in which it starts a process. Objects are read,
 // indexed and stored with go-git.
 //
-// It must never decide whether a tag may be deployed, retry, or check a
-// signature: it reports, and the caller judges.
+// It also tells who signed a tag object, by keys that the caller gives: see
+// Signers. That part is pure: it neither asks a remote nor runs a program.
+//
+// It must never decide whether a tag may be deployed, or retry: it reports, and
+// the caller judges.
 package gitrepo
 
 import (
