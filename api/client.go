@@ -150,6 +150,12 @@ func (c *Client) Decide(ctx context.Context, id, action string, d Decision) (Run
 	return call[Run](ctx, c, http.MethodPost, "runs/"+escape(id, action), nil, body)
 }
 
+// Evidence makes the service gather again what can be told of a run whose end
+// is unknown, and gives the run with it.
+func (c *Client) Evidence(ctx context.Context, id string) (Run, error) {
+	return call[Run](ctx, c, http.MethodPost, "runs/"+escape(id, "evidence"), nil, []byte("{}"))
+}
+
 // Locks gives the held locks of all states, or of one target's.
 func (c *Client) Locks(ctx context.Context, target string) (LockList, error) {
 	return get[LockList](ctx, c, "locks", query("target", target))

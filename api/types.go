@@ -65,6 +65,7 @@ type Run struct {
 	ApprovalsRequired int               `json:"approvals_required"`
 	Approvals         []Approval        `json:"approvals" nullable:"false"`
 	Outputs           map[string]string `json:"outputs,omitempty" doc:"Outputs of the applied code, sensitive ones masked"`
+	Evidence          *Evidence         `json:"evidence,omitempty" doc:"Of a run that is, or was, unknown: what can be told of its apply"`
 	CreatedBy         string            `json:"created_by" doc:"Who asked for it"`
 	CreatedAt         time.Time         `json:"created_at"`
 	StartedAt         time.Time         `json:"started_at,omitzero" doc:"Absent before it started"`
@@ -241,7 +242,7 @@ type AuditPage struct {
 type Decision struct {
 	_      struct{} `additionalProperties:"false"` // a misspelt member is an error
 	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why; reject needs one"`
-	As     string   `json:"as,omitempty" enum:"replan,accept,abandon" doc:"How an unknown run is resolved; for resolve alone"`
+	As     string   `json:"as,omitempty" enum:"replan,accept,abandon,push_state" doc:"How an unknown run is resolved; for resolve alone"`
 }
 
 // Lock is a held lock on a target's state.

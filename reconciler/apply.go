@@ -54,6 +54,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if session != "" {
 		details["session"] = session
 	}
+	before := r.stateBefore(ctx, d, deployment, rec.ID)
 	var now store.Record
 	err = r.persist(ctx, "apply", func() (err error) {
 		now, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
@@ -66,7 +67,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 					takeResult(now, rec, *res)
 				}
 				now.Applying, now.RunnerDir = true, filepath.Join(attemptDir(rec.ID, rec.Attempt), folder)
-				now.LockOwner, now.RanOn = r.LockOwner, r.Instance.ID
+				now.LockOwner, now.RanOn, now.StateBefore = r.LockOwner, r.Instance.ID, before
 				return nil
 			}}, res, keys))
 		return err
@@ -151,8 +152,20 @@ func (r *Reconciler) lost(ctx context.Context, rec store.Record) error {
 	return r.finish(ctx, rec, release.Unknown, "the apply's runner is gone and its end was not seen. "+whatNow(rec), release.Result{})
 }
 
+// lookInto gathers the evidence of a run that has just become unknown, and does
+// what its environment says of such runs.
+func (r *Reconciler) lookInto(ctx context.Context, rec store.Record) {
+	rec, err := r.keepEvidence(ctx, rec, "")
+	if err == nil {
+		err = r.replanByRule(ctx, rec, nil)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrConflict) {
+		r.log.Warn("an unknown run cannot be looked into", "run", rec.ID, "error", err)
+	}
+}
+
 // whatNow says what a person does about a run whose end is unknown.
 func whatNow(rec store.Record) string {
-	return fmt.Sprintf("Look at the log, at what is there and whether the state is locked (waymark backend locks), then waymark runs resolve %d --replan, --accept or --abandon; until then nothing else runs for %s",
+	return fmt.Sprintf("Look at its evidence (waymark runs show %d), the log and at what is there, then waymark runs resolve %[1]d --replan, --accept, --abandon or --push-state; until then nothing else runs for %s",
 		rec.ID, rec.Target)
 }

@@ -27,9 +27,10 @@ type drive struct {
 	cancel chan struct{} // closed when someone asked that the run stop
 	once   sync.Once
 	// opened: this process opened the session of the phase; refreshAt is when its
-	// files need new ones, zero for never. Both belong to whoever holds the turn.
+	// files need new ones, zero for never. They belong to whoever holds the turn.
 	opened    bool
 	refreshAt time.Time
+	readState func(context.Context) (release.StateMark, error) // as that session; nil where it cannot
 	// epoch is that of the run while it is in hand, for whoever looks whether it
 	// still is; lost is closed when it is not.
 	epoch     atomic.Int64
@@ -126,6 +127,8 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 	switch {
 	case before.Worker != r.Instance.ID && before.Worker != "":
 		return r.takeOver(ctx, d, rec, before.Worker)
+	case pushes(rec):
+		return r.resumePush(ctx, d, rec)
 	case rec.Applying:
 		return r.resumeApply(ctx, d, rec)
 	case rec.Stage(release.StageApproval).State == release.StagePassed:
@@ -367,7 +370,10 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 				if state == release.Cancelled && now.CancelledBy != "" {
 					now.Reason = "cancelled by " + now.CancelledBy
 				}
-				now.PlanKey, now.CancelledBy, now.Applying = "", "", false
+				now.CancelledBy, now.Applying = "", false
+				if state != release.Unknown { // then it opens the state that the apply may have left
+					now.PlanKey = ""
+				}
 				details["plan_digest"], details["changes"], details["applied"] = now.PlanDigest, now.Changes, res.Applied
 				return nil
 			}}, &res, nil))
@@ -380,6 +386,7 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 	r.log.Info("a run ended", "run", ended.ID, "tag", ended.Tag, "state", ended.State, "reason", ended.Reason)
 	if state == release.Unknown {
 		r.removePlain(ended.ID, ended.Attempt) // the rest is evidence
+		r.lookInto(ctx, ended)
 	} else {
 		r.removeWork(ended.ID, ended.Attempt)
 	}
@@ -426,24 +433,31 @@ const (
 // its runners stay, they are the run's log.
 func (r *Reconciler) removeWork(id int64, attempt int) {
 	dir := r.path(attemptDir(id, attempt))
-	names := []string{planName, sessionName}
+	names := []string{planName, sessionName, pushTree}
 	if !r.Config.Config.Runner.Keep {
 		names = append(names, treeName, "tools")
 	}
 	for _, name := range names {
 		r.remove(id, filepath.Join(dir, name))
 	}
+	r.removeIn(id, attempt, "errored.tfstate*")
 	r.removePlain(id, attempt)
 }
 
-// removePlain deletes what a runner that was killed left of the plan in clear.
-func (r *Reconciler) removePlain(id int64, attempt int) {
-	plain, err := filepath.Glob(filepath.Join(r.path(attemptDir(id, attempt)), "*", "plan.private"))
-	if err != nil {
-		return // a pattern of ours is never malformed
-	}
-	for _, path := range plain {
-		r.remove(id, path)
+// removePlain deletes what a runner that was killed left in clear, of the plan
+// or of a state that it was to push.
+func (r *Reconciler) removePlain(id int64, attempt int) { r.removeIn(id, attempt, "*.private") }
+
+// removeIn deletes files in the folders of an attempt's runners.
+func (r *Reconciler) removeIn(id int64, attempt int, pattern string) {
+	for _, runner := range []string{"plan", "apply-*", "push-*"} {
+		found, err := filepath.Glob(filepath.Join(r.path(attemptDir(id, attempt)), runner, pattern))
+		if err != nil {
+			return // a pattern of ours is never malformed
+		}
+		for _, path := range found {
+			r.remove(id, path)
+		}
 	}
 }
 
@@ -458,7 +472,11 @@ func (r *Reconciler) remove(id int64, path string) {
 func (r *Reconciler) removeLeftovers(ctx context.Context) {
 	found, err := filepath.Glob(r.path("*/*/" + planName))
 	works, err2 := filepath.Glob(r.path("*/*/" + treeName))
-	if err := errors.Join(err, err2); err != nil || (r.Config.Config.Runner.Keep && len(found) == 0) {
+	kept, err3 := filepath.Glob(r.path("*/*/apply-*/" + keptState))
+	for _, path := range kept {
+		found = append(found, filepath.Dir(path))
+	}
+	if err := errors.Join(err, err2, err3); err != nil || (r.Config.Config.Runner.Keep && len(found) == 0) {
 		return
 	}
 	for _, path := range append(found, works...) {

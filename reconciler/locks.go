@@ -14,13 +14,15 @@ import (
 	"github.com/waymark-cd/waymark/store"
 )
 
-// Locks looks at the locks of states and releases them.
+// Locks looks at states and their locks, and releases locks.
 type Locks interface {
 	// List returns the held locks of one target's state.
 	List(ctx context.Context, of *config.Deployment) ([]release.StateLock, error)
 	// Release frees one lock if it still has that id: release.ErrConflict where
 	// another has it by now, release.ErrNotFound where it is free.
 	Release(ctx context.Context, of *config.Deployment, lock release.StateLock) error
+	// State returns which version of the state is there.
+	State(ctx context.Context, of *config.Deployment) (release.StateMark, error)
 }
 
 // locksAtOnce is how many states are asked for their lock side by side.
@@ -69,35 +71,33 @@ func (r *Reconciler) locksOf(ctx context.Context, t store.TargetStatus) ([]relea
 	if t.Latest == nil {
 		return nil, nil, nil
 	}
-	w := r.watches[t.Latest.Repository]
-	if w == nil {
-		return nil, nil, fmt.Errorf("%w: repository %q is no longer configured", release.ErrNotFound, t.Latest.Repository)
-	}
 	rec, err := r.Store.Record(ctx, t.Latest.ID)
 	if err != nil {
 		return nil, nil, err
 	}
-	var of *config.Deployment
-	err = r.withCommit(ctx, w, rec, func() (err error) {
-		of, err = r.resolve(ctx, w, rec)
-		return err
-	})
+	of, err := r.deploymentOf(ctx, rec)
 	if err != nil {
 		return nil, nil, err
 	}
+	held, err := r.heldLocks(ctx, t.Target, of)
+	return held, of, err
+}
+
+// heldLocks asks for the locks of a target's state and finds whose they are.
+func (r *Reconciler) heldLocks(ctx context.Context, target release.Target, of *config.Deployment) ([]release.HeldLock, error) {
 	locks, err := r.Locks.List(ctx, of)
 	if err != nil {
-		return nil, of, err
+		return nil, err
 	}
 	var out []release.HeldLock
 	for _, l := range locks {
-		held := release.HeldLock{Target: t.Target, StateLock: l}
-		if held.Run, held.Alive, err = r.ownerOf(ctx, t.Target, l); err != nil {
-			return nil, of, err
+		held := release.HeldLock{Target: target, StateLock: l}
+		if held.Run, held.Alive, err = r.ownerOf(ctx, target, l); err != nil {
+			return nil, err
 		}
 		out = append(out, held)
 	}
-	return out, of, nil
+	return out, nil
 }
 
 // clockSlack is how far the time in a lock may lie outside of its run's.
@@ -142,6 +142,10 @@ const planOperation = "OperationTypePlan"
 // atWork reports whether the runner that a run has now lives, and began before
 // the lock was made: a lock from before is that of a runner that was lost.
 func (r *Reconciler) atWork(rec store.Record, locked time.Time) (bool, error) {
+	if rec.State == release.Unknown && rec.RanOn == r.Instance.ID && r.hasFolder(rec) {
+		found, err := r.Runners.Find(r.path(rec.RunnerDir)) // it may have been lost to another instance, and go on
+		return found == FoundAlive, err
+	}
 	if rec.State != release.Running || rec.RunnerDir == "" {
 		return false, nil
 	}

@@ -112,9 +112,11 @@ func (r *Reconciler) eventFiles(id int64) ([]string, error) {
 	var out []string
 	for _, n := range numbers {
 		applies, err := filepath.Glob(filepath.Join(root, strconv.Itoa(n), "apply-*", "events.jsonl"))
-		if err != nil {
+		pushes, err2 := filepath.Glob(filepath.Join(root, strconv.Itoa(n), "push-*", "events.jsonl"))
+		if err := errors.Join(err, err2); err != nil {
 			return nil, err
 		}
+		applies = append(applies, pushes...)
 		slices.Sort(applies)
 		out = append(append(out, filepath.Join(root, strconv.Itoa(n), "plan", "events.jsonl")), applies...)
 	}

@@ -114,6 +114,10 @@ type Config struct {
 	Session func(ctx context.Context, req SessionRequest) (Session, error)
 	// Locks looks at states' locks; nil where the backend has none to look at.
 	Locks Locks
+	// KeepState has the state that an apply could not write lie encrypted, with the
+	// run's key, in the folder of the runner that applied, and returns which it is;
+	// nil where there is none. Nil: this service looks for none.
+	KeepState func(workDir, stackPath, dir, key string) (*release.StateMark, error)
 	// LockOwner is how an engine started here names itself in a lock, user@host.
 	LockOwner string
 	// Instance is this process among those that share the database: its id, the
@@ -257,7 +261,7 @@ func (r *Reconciler) work(ctx context.Context) error {
 // keepTidy removes what ended runs left, and tells what this instance knows of
 // runs that were taken from it, until ctx ends.
 func (r *Reconciler) keepTidy(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(r.attendEvery())
 	defer tick.Stop()
 	for {
 		r.removeLeftovers(ctx)

@@ -36,6 +36,9 @@ type Session struct {
 	Files     map[string][]byte // by name in the session's folder
 	Backend   map[string]string // further backend arguments
 	RefreshAt time.Time         // when Files need new ones; zero: never
+	// State reads which version of the target's state is there, as this session;
+	// nil where only the service's own identity can.
+	State func(ctx context.Context) (release.StateMark, error)
 }
 
 // sessionName is the folder of an attempt that holds its session's files.
@@ -52,7 +55,11 @@ func (r *Reconciler) openSession(ctx context.Context, d *drive, spec *release.Sp
 		return "", nil
 	}
 	dir := filepath.Join(filepath.Dir(spec.WorkDir), sessionName)
-	s, err := r.patientSession(ctx, d, SessionRequest{RunID: spec.RunID, Tag: spec.Tag, Phase: spec.Phase, Deployment: of,
+	phase := spec.Phase
+	if phase == release.PhasePush {
+		phase = release.PhaseApply // it writes the same state
+	}
+	s, err := r.patientSession(ctx, d, SessionRequest{RunID: spec.RunID, Tag: spec.Tag, Phase: phase, Deployment: of,
 		Dir: dir, Lifetime: spec.Timeout})
 	if err != nil {
 		return "", err
@@ -63,7 +70,7 @@ func (r *Reconciler) openSession(ctx context.Context, d *drive, spec *release.Sp
 	maps.Copy(spec.Env, s.Env)
 	spec.Backend.Values = maps.Clone(spec.Backend.Values)
 	maps.Copy(spec.Backend.Values, s.Backend)
-	d.opened, d.refreshAt = true, s.RefreshAt
+	d.opened, d.refreshAt, d.readState = true, s.RefreshAt, s.State
 	if len(s.Files) == 0 {
 		return s.Name, nil
 	}

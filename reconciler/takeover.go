@@ -98,6 +98,8 @@ func (r *Reconciler) takeOver(ctx context.Context, d *drive, rec store.Record, f
 	r.log.Warn("a run was taken over from an instance without a sign of life", "run", rec.ID, "from", from, "applying", rec.Applying)
 	r.metrics.taken.Inc()
 	switch {
+	case pushes(rec):
+		return r.notPushed(ctx, rec, fmt.Sprintf("the instance %s that pushed it shows no sign of life, and its end was not seen", from), release.Result{})
 	case rec.Applying:
 		return r.finish(ctx, rec, release.Unknown, fmt.Sprintf("the instance %s that applied it shows no sign of life, and its end was not seen. If it comes back, what its runner came to is told here. ", from)+whatNow(rec), release.Result{})
 	case rec.Stage(release.StageApproval).State == release.StagePassed:
@@ -115,24 +117,28 @@ func (r *Reconciler) remember() {
 	}
 }
 
-// testify tells what this instance knows of applies that ended as unknown and
-// whose runner it had started: it was silent for a while, and comes back. A
-// runner that is still at work is asked to stop, because the run is no longer in
-// this instance's hand.
+// testify attends to every run whose end is unknown.
 func (r *Reconciler) testify(ctx context.Context) {
+	var instances []store.Instance
+	if r.Store.Shared() {
+		var err error
+		if instances, err = r.Store.Instances(ctx); err != nil {
+			return // the database is away; there is a next time
+		}
+	}
 	cursor := ""
 	for {
 		runs, next, err := r.Store.Runs(ctx, store.RunFilter{State: release.Unknown, Limit: 500, Cursor: cursor})
 		if err != nil {
-			return // the database is away; there is a next time
+			return
 		}
 		for _, run := range runs {
 			rec, err := r.Store.Record(ctx, run.ID)
-			if err != nil || rec.RanOn != r.Instance.ID || rec.RunnerDir == "" {
-				continue
+			if err == nil && rec.State == release.Unknown {
+				err = r.attend(ctx, rec, instances)
 			}
-			if err := r.testifyTo(ctx, rec); err != nil && ctx.Err() == nil {
-				r.log.Warn("what became of an unknown run's apply cannot be told", "run", rec.ID, "error", err)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrConflict) {
+				r.log.Warn("an unknown run cannot be attended to", "run", run.ID, "error", err)
 			}
 		}
 		if cursor = next; cursor == "" {
@@ -141,31 +147,65 @@ func (r *Reconciler) testify(ctx context.Context) {
 	}
 }
 
-func (r *Reconciler) testifyTo(ctx context.Context, rec store.Record) error {
+// testifyTo tells what this instance knows of an unknown run whose runner it had
+// started: it was silent for a while, and comes back. A runner that is still at
+// work is asked to stop, because the run is no longer in this instance's hand.
+func (r *Reconciler) testifyTo(ctx context.Context, rec store.Record) (settled bool, err error) {
+	if !r.hasFolder(rec) {
+		return false, nil
+	}
 	dir := r.path(rec.RunnerDir)
 	found, err := r.Runners.Find(dir)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case found == FoundAlive:
 		defer r.remember()
-		return r.Runners.Interrupt(dir)
+		return true, r.Runners.Interrupt(dir)
 	case found != FoundDone:
-		return nil // nobody knows
+		return false, nil // nobody knows
 	}
 	res, err := r.Runners.Follow(ctx, dir, func(release.Event) {})
-	if err != nil || res.Phase != release.PhaseApply || res.Outcome == release.OutcomeUnknown {
-		return err
+	if err != nil || res.Outcome == release.OutcomeUnknown || res.Phase == release.PhasePush && res.Outcome != release.OutcomePassed {
+		return false, err
 	}
+	still := func(now *store.Record) error {
+		if now.State != release.Unknown || now.Attempt != rec.Attempt || now.RanOn != r.Instance.ID || now.RunnerDir != rec.RunnerDir {
+			return fmt.Errorf("%w: run %d is %s now", release.ErrConflict, now.ID, now.State)
+		}
+		return nil
+	}
+	var change store.Update
+	switch res.Phase {
+	case release.PhasePush:
+		change = acceptPush(rec, res, still)
+	case release.PhaseApply:
+		change = r.cameBack(res, still)
+	default:
+		return false, nil
+	}
+	ended, err := r.Store.Update(ctx, rec.ID, change)
+	if errors.Is(err, release.ErrConflict) {
+		return true, nil // somebody settled it
+	}
+	if err == nil {
+		r.log.Info("an unknown run's end is known now", "run", rec.ID, "state", ended.State, "reason", ended.Reason)
+		r.removeWork(rec.ID, rec.Attempt)
+	}
+	return err == nil, err
+}
+
+// cameBack settles an unknown run by the result of its apply.
+func (r *Reconciler) cameBack(res release.Result, still func(*store.Record) error) store.Update {
 	end, why := release.Succeeded, "its worker came back: the apply had passed"
 	if res.Outcome != release.OutcomePassed {
 		end, why = endOf(res.Outcome), "its worker came back: "+res.Reason
 	}
-	_, err = r.Store.Update(ctx, rec.ID, store.Update{
+	return store.Update{
 		Entry: audit.Entry{Action: "run.resolved", Reason: why, Details: map[string]any{"as": "evidence", "worker": r.Instance.ID, "applied": res.Applied}},
 		Change: func(now *store.Record) error {
-			if now.State != release.Unknown || now.Attempt != rec.Attempt || now.RanOn != r.Instance.ID {
-				return fmt.Errorf("%w: run %d is %s now", release.ErrConflict, now.ID, now.State)
+			if err := still(now); err != nil {
+				return err
 			}
 			takeResult(now, *now, res)
 			now.State, now.Reason, now.PlanKey, now.Applying = end, why, "", false
@@ -173,13 +213,5 @@ func (r *Reconciler) testifyTo(ctx context.Context, rec store.Record) error {
 				now.Reason = ""
 			}
 			return nil
-		}})
-	if errors.Is(err, release.ErrConflict) {
-		return nil // somebody settled it
-	}
-	if err == nil {
-		r.log.Info("an unknown run's end is known now", "run", rec.ID, "state", end, "reason", why)
-		r.removeWork(rec.ID, rec.Attempt)
-	}
-	return err
+		}}
 }

@@ -164,19 +164,25 @@ func (r *Reconciler) retry(ctx context.Context, id int64, entry audit.Entry) (re
 	if err != nil {
 		return run, err
 	}
-	env, ok := r.Config.Config.Environment(run.Target.Env)
-	if !ok {
-		return run, fmt.Errorf("%w: environment %q is no longer configured", release.ErrRefused, run.Target.Env)
-	}
-	status, err := r.Store.Target(ctx, run.Target)
+	terms, err := r.terms(ctx, run)
 	if err != nil {
 		return run, err
 	}
-	return r.Store.Requeue(ctx, id, entry, store.Admission{Info: status.TargetInfo, Approvals: env.Approvals,
-		Pool: r.Config.Config.PoolOf(status.Target), ConfigDigest: r.Config.Config.Digest})
+	return r.Store.Requeue(ctx, id, entry, terms)
 }
 
-// settle ends an unknown run as a person says.
+// terms are those on which another run for the release of a run is queued.
+func (r *Reconciler) terms(ctx context.Context, run release.Run) (store.Admission, error) {
+	env, ok := r.Config.Config.Environment(run.Target.Env)
+	if !ok {
+		return store.Admission{}, fmt.Errorf("%w: environment %q is no longer configured", release.ErrRefused, run.Target.Env)
+	}
+	status, err := r.Store.Target(ctx, run.Target)
+	return store.Admission{Info: status.TargetInfo, Approvals: env.Approvals,
+		Pool: r.Config.Config.PoolOf(status.Target), ConfigDigest: r.Config.Config.Digest}, err
+}
+
+// settle ends an unknown run as a person, or its environment's rule, says.
 func (r *Reconciler) settle(ctx context.Context, id int64, v release.Verdict) (release.Run, error) {
 	end, why := release.Failed, ""
 	switch v.As {
@@ -186,10 +192,20 @@ func (r *Reconciler) settle(ctx context.Context, id int64, v release.Verdict) (r
 		why = "resolved by " + v.Actor + ": the change is not there"
 	case release.Replan:
 		why = "resolved by " + v.Actor + ": planned again by a new run"
+	case release.PushState:
+		return r.requestPush(ctx, id, v)
 	default:
-		return release.Run{}, fmt.Errorf("%w resolution %q: write replan, accept or abandon", release.ErrInvalid, v.As)
+		return release.Run{}, fmt.Errorf("%w resolution %q: write replan, accept, abandon or push_state", release.ErrInvalid, v.As)
 	}
-	rec, err := r.Store.Update(ctx, id, store.Update{
+	rec, err := r.Store.Record(ctx, id)
+	if err == nil {
+		err = must(&rec, release.Unknown, "resolved")
+	}
+	if err != nil {
+		return rec.Run, err
+	}
+	r.freeOwn(ctx, rec, v.Actor, "the run's end is being settled") // first: whoever is next in line begins at once
+	change := store.Update{
 		Entry: audit.Entry{Actor: v.Actor, Action: "run.resolved", Reason: v.Reason, Details: map[string]any{"as": string(v.As)}},
 		Change: func(run *store.Record) error {
 			if err := must(run, release.Unknown, "resolved"); err != nil {
@@ -197,13 +213,15 @@ func (r *Reconciler) settle(ctx context.Context, id int64, v release.Verdict) (r
 			}
 			run.State, run.Reason, run.PlanKey, run.Applying = end, because(why, v.Reason), "", false
 			return nil
-		}})
-	if err == nil {
-		r.freeOwn(ctx, rec, v.Actor, "the run's end was settled")
+		}}
+	if v.As != release.Replan {
+		return r.ended(r.Store.Update(ctx, id, change))
 	}
-	if err != nil || v.As != release.Replan {
-		return r.ended(rec, err)
+	terms, err := r.terms(ctx, rec.Run)
+	if err != nil {
+		return rec.Run, err
 	}
-	r.removeWork(rec.ID, rec.Attempt)
-	return r.retry(ctx, id, audit.Entry{Actor: v.Actor, Action: "run.retried", Reason: "replan of an unknown run"})
+	rec, next, err := r.Store.Replan(ctx, id, change, audit.Entry{Actor: v.Actor, Action: "run.retried", Reason: "replan of an unknown run"}, terms)
+	_, err = r.ended(rec, err)
+	return next, err
 }

@@ -39,13 +39,16 @@ type RunnerFate string
 const (
 	RunnerEnded     RunnerFate = "ended"     // it ended by itself, with a result
 	RunnerDied      RunnerFate = "died"      // it is gone without a result
+	RunnerNever     RunnerFate = "never"     // it never began, and never will
 	RunnerAlive     RunnerFate = "alive"     // it is at work
 	RunnerElsewhere RunnerFate = "elsewhere" // only the instance that started it can tell
 	RunnerUntold    RunnerFate = "untold"    // its folder is gone, or cannot be read
 )
 
 // Dead reports whether nothing of the runner is at work any more.
-func (f RunnerFate) Dead() bool { return f == RunnerEnded || f == RunnerDied }
+func (f RunnerFate) Dead() bool {
+	return f == RunnerEnded || f == RunnerDied || f == RunnerNever
+}
 
 // LockEvidence is whether a state is locked, and by whom.
 type LockEvidence struct {

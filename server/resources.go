@@ -138,7 +138,7 @@ func (s *Server) decide(action release.VerdictAction) handler[decideInput, api.R
 		case action == release.Reject && v.Reason == "":
 			return api.Run{}, fmt.Errorf("%w: reject needs a reason", release.ErrInvalid)
 		case action == release.Resolve && v.As == "":
-			return api.Run{}, fmt.Errorf("%w: resolve needs as, one of replan, accept and abandon", release.ErrInvalid)
+			return api.Run{}, fmt.Errorf("%w: resolve needs as, one of replan, accept, abandon and push_state", release.ErrInvalid)
 		case action != release.Resolve && v.As != "":
 			return api.Run{}, fmt.Errorf("%w: as belongs to resolve alone", release.ErrInvalid)
 		case s.cfg.Decide == nil:

@@ -52,6 +52,8 @@ type Config struct {
 	// Decide carries out a verdict and gives the run after it. Its errors wrap
 	// release's sentinels.
 	Decide func(ctx context.Context, runID int64, v release.Verdict) (release.Run, error)
+	// Evidence gathers again what can be told of a run whose end is unknown.
+	Evidence func(ctx context.Context, runID int64, actor string) (release.Run, error)
 	// Locks lists held locks, of one target or of all; Unlock releases one.
 	Locks  func(ctx context.Context, only *release.Target) ([]release.HeldLock, error)
 	Unlock func(ctx context.Context, u release.Unlock) ([]release.HeldLock, error)

@@ -38,7 +38,7 @@ func wireRun(r release.Run) api.Run {
 		Changes: api.Changes(r.Changes), Findings: api.FindingCount(r.Findings),
 		Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
 		ApprovalsRequired: r.ApprovalsRequired, Approvals: mapped(r.Approvals, wireApproval),
-		Outputs: r.Outputs, CreatedBy: r.CreatedBy,
+		Outputs: r.Outputs, Evidence: wireEvidence(r.Evidence), CreatedBy: r.CreatedBy,
 		CreatedAt: utc(r.CreatedAt), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 	}
 }

@@ -165,7 +165,7 @@ func TestASessionThatEndsInTheMiddleOfAnApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := w.until(tag, release.Unknown)
-	wantText(t, run.Reason, "session of the run has expired", "errored.tfstate", "waymark runs resolve "+run.ID)
+	wantText(t, run.Reason, "session of the run has expired", "kept encrypted", "waymark runs resolve "+run.ID)
 	w.remote.Commit(awsFiles())
 	w.mustCLI("runs", "resolve", run.ID, "--abandon")
 	w.push("dev_us-east-1/research/1.1")

@@ -50,6 +50,7 @@ func (p runPage) render(w io.Writer, now time.Time, colour bool) {
 		stages.row(s.Name, cell{s.State, paintOf(s.State)}, took(now, s.StartedAt, s.FinishedAt), s.Summary)
 	}
 	stages.write(w, colour)
+	renderEvidence(w, r, now, colour)
 	if p.plan != nil {
 		renderPlan(w, *p.plan, colour)
 	}
@@ -165,9 +166,13 @@ func nextSteps(r api.Run) []string {
 	case api.StateQueued, api.StateRunning:
 		return []string{"waymark runs logs -f " + id, "waymark runs cancel " + id}
 	case api.StateUnknown:
-		return []string{"waymark runs resolve " + id + " --replan   plan again and apply what is left",
-			"waymark runs resolve " + id + " --accept   the change is there",
-			"waymark runs resolve " + id + " --abandon  the change is not there"}
+		steps := []string{"waymark runs resolve " + id + " --replan      plan again and apply what is left",
+			"waymark runs resolve " + id + " --accept      the change is there",
+			"waymark runs resolve " + id + " --abandon     the change is not there"}
+		if r.Evidence != nil && r.Evidence.ErroredState {
+			steps = append([]string{"waymark runs resolve " + id + " --push-state  put the kept state in its place"}, steps...)
+		}
+		return steps
 	case api.StateFailed, api.StateCancelled:
 		return []string{"waymark runs logs " + id, "waymark runs retry " + id}
 	case api.StateDenied:

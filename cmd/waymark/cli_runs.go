@@ -32,7 +32,7 @@ func newRunsCommand(g *globals) *cobra.Command {
 		newDecideCommand(g, release.Reject, "Reject the plan of a run that awaits approval"),
 		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
 		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
-		newResolveCommand(g))
+		newResolveCommand(g), newRunsEvidenceCommand(g))
 	return cmd
 }
 
@@ -203,7 +203,7 @@ func newDecideCommand(g *globals, action release.VerdictAction, short string) *c
 
 func newResolveCommand(g *globals) *cobra.Command {
 	var reason string
-	var replan, accept, abandon bool
+	var replan, accept, abandon, push bool
 	cmd := &cobra.Command{
 		Use:   "resolve ID",
 		Short: "Settle a run whose apply ended unseen",
@@ -215,17 +215,18 @@ func newResolveCommand(g *globals) *cobra.Command {
 	flags.BoolVar(&replan, "replan", false, "end it as failed and queue a fresh run of the same release")
 	flags.BoolVar(&accept, "accept", false, "you saw that the change is there: it succeeded")
 	flags.BoolVar(&abandon, "abandon", false, "you saw that the change is not there: it failed")
+	flags.BoolVar(&push, "push-state", false, "push the state that the apply could not write, and accept the run when it is there")
 	flags.StringVar(&reason, "reason", "", "what you found; it is kept in the audit log")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var as []release.Resolution
-		for how, wanted := range map[release.Resolution]bool{release.Replan: replan, release.Accept: accept, release.Abandon: abandon} {
+		for how, wanted := range map[release.Resolution]bool{release.Replan: replan, release.Accept: accept, release.Abandon: abandon, release.PushState: push} {
 			if wanted {
 				as = append(as, how)
 			}
 		}
 		if len(as) != 1 {
-			return usageErrorf("resolve needs exactly one of --replan, --accept and --abandon: see waymark runs resolve --help")
+			return usageErrorf("resolve needs exactly one of --replan, --accept, --abandon and --push-state: see waymark runs resolve --help")
 		}
 		return g.decide(cmd.Context(), args[0], release.Resolve, api.Decision{Reason: reason, As: string(as[0])}, out.json())
 	}

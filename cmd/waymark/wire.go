@@ -96,7 +96,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
 		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: s.instance(id), Pools: options.Pools, Logger: log, Metrics: registry}
-	driving.Heartbeat = cfg.Server.Heartbeat
+	driving.Heartbeat, driving.KeepState = cfg.Server.Heartbeat, runner.KeepState
 	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
 		return s, err
 	}
@@ -110,7 +110,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := s.openQueues(log, registry); err != nil {
 		return s, err
 	}
-	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide,
+	s.server, err = server.New(server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Token: cfg.Server.Token.Reveal(),
 		Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,

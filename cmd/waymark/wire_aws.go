@@ -63,8 +63,24 @@ func (c *cloud) session(ctx context.Context, req reconciler.SessionRequest) (rec
 		return reconciler.Session{}, err
 	}
 	files, err := g.Files(req.Dir)
-	return reconciler.Session{Name: g.Run.Name, Env: g.Environment(req.Dir), Files: files,
-		Backend: g.BackendValues(), RefreshAt: g.RefreshAt()}, err
+	out := reconciler.Session{Name: g.Run.Name, Env: g.Environment(req.Dir), Files: files,
+		Backend: g.BackendValues(), RefreshAt: g.RefreshAt()}
+	if backend := req.Deployment.Backend; backend.Type == "s3" {
+		out.State = func(ctx context.Context) (release.StateMark, error) { return markOf(ctx, c.as(g.Run), backend) }
+	}
+	return out, err
+}
+
+// as is a client with the identity of a session.
+func (c *cloud) as(s credentials.Session) *backends.Client {
+	identity := c.own.Copy()
+	identity.Credentials = sdkcredentials.NewStaticCredentialsProvider(s.AccessKeyID, s.SecretAccessKey, s.SessionToken)
+	return backends.New(backends.S3Config{AWS: identity, Endpoints: c.settings.Endpoints})
+}
+
+func markOf(ctx context.Context, c *backends.Client, spec release.BackendSpec) (mark release.StateMark, err error) {
+	mark.Serial, mark.Lineage, err = c.StateSerial(ctx, spec)
+	return mark, err
 }
 
 func (c *cloud) request(req reconciler.SessionRequest) credentials.Request {
@@ -132,7 +148,6 @@ func (l stateLocks) client(ctx context.Context, of *config.Deployment) (*backend
 	if of.Backend.Type != "s3" {
 		return backends.New(backends.S3Config{}), nil // says itself what it cannot look at
 	}
-	identity := l.cloud.own.Copy()
 	if of.RunRole != "" {
 		r := l.cloud.request(reconciler.SessionRequest{Phase: release.PhasePlan, Deployment: of, Lifetime: time.Minute})
 		r.Account, r.AccountRole, r.TwoProfiles = "", "", false // nothing in the target's account is asked
@@ -140,9 +155,9 @@ func (l stateLocks) client(ctx context.Context, of *config.Deployment) (*backend
 		if err != nil {
 			return nil, err
 		}
-		identity.Credentials = sdkcredentials.NewStaticCredentialsProvider(g.Run.AccessKeyID, g.Run.SecretAccessKey, g.Run.SessionToken)
+		return l.cloud.as(g.Run), nil
 	}
-	return backends.New(backends.S3Config{AWS: identity, Endpoints: l.cloud.settings.Endpoints}), nil
+	return backends.New(backends.S3Config{AWS: l.cloud.own.Copy(), Endpoints: l.cloud.settings.Endpoints}), nil
 }
 
 // List gives the locks that keep others out of one state.
@@ -159,6 +174,15 @@ func (l stateLocks) List(ctx context.Context, of *config.Deployment) ([]release.
 		}
 	}
 	return out, err
+}
+
+// State tells which version of a state is there.
+func (l stateLocks) State(ctx context.Context, of *config.Deployment) (release.StateMark, error) {
+	c, err := l.client(ctx, of)
+	if err != nil {
+		return release.StateMark{}, err
+	}
+	return markOf(ctx, c, of.Backend)
 }
 
 // Release frees one lock of a state, by its id.

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/release"
+)
+
+type evidenceInput struct {
+	ID   string    `path:"id" maxLength:"20" doc:"Decimal id" example:"42"`
+	Body *struct{} // may be left out
+}
+
+func (s *Server) gatherEvidence(ctx context.Context, in *evidenceInput) (api.Run, error) {
+	if s.cfg.Evidence == nil {
+		return api.Run{}, fmt.Errorf("%w: this service cannot look into runs", release.ErrUnavailable)
+	}
+	run, err := s.run(ctx, in.ID)
+	if err != nil {
+		return api.Run{}, err
+	}
+	run, err = s.cfg.Evidence(ctx, run.ID, s.actor())
+	return wireRun(run), err
+}
+
+// wireEvidence is nil where there is none.
+func wireEvidence(e *release.Evidence) *api.Evidence {
+	if e == nil {
+		return nil
+	}
+	out := &api.Evidence{GatheredAt: utc(e.GatheredAt), Instance: e.Instance, Runner: string(e.Runner), RunnerOn: e.RunnerOn,
+		EventsEnd: string(e.EventsEnd), LastEvent: e.LastEvent, LastEventAt: utc(e.LastEventAt), Lock: api.LockEvidence(e.Lock),
+		ErroredState: e.ErroredState, Unread: append([]string{}, e.Unread...)}
+	mark := func(m *release.StateMark) (*int64, string) {
+		if m == nil {
+			return nil, ""
+		}
+		return &m.Serial, m.Lineage
+	}
+	out.State.SerialBefore, out.State.LineageBefore = mark(e.State.Before)
+	out.State.SerialNow, out.State.LineageNow = mark(e.State.Now)
+	out.State.SerialKept, out.State.LineageKept = mark(e.Kept)
+	return out
+}
