@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -275,6 +276,9 @@ func (s *storm) keepRecord() {
 	}
 }
 
+// alike is what differs in reasons that say the same: paths, ids and times.
+var alike = regexp.MustCompile(`[^\s"]*[/0-9][^\s"]*`)
+
 // print writes the table.
 func (s *storm) print(runs map[string]outcome, all []line, lost int, f findings) {
 	states, real := map[string]int{}, 0
@@ -318,7 +322,7 @@ func (s *storm) print(runs map[string]outcome, all []line, lost int, f findings)
 	reasons := map[string]int{}
 	for _, run := range runs {
 		if run.state == api.StateFailed {
-			reasons[run.reason]++
+			reasons[alike.ReplaceAllString(run.reason, "…")]++
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -37,7 +38,7 @@ func (r *Remote) ServeHTTP(user, password string) *HTTPRemote {
 	exe := filepath.Join(gitExecPath(r.t), "git-http-backend")
 	h := &HTTPRemote{t: r.t, user: user, password: password, addr: "127.0.0.1:0",
 		backend: &cgi.Handler{Path: exe, Env: append(cgiEnv(), "GIT_PROJECT_ROOT="+filepath.Dir(r.Dir), "GIT_HTTP_EXPORT_ALL=1"),
-			InheritEnv: []string{"PATH"}, Stderr: io.Discard}}
+			InheritEnv: []string{"PATH"}, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0)}}
 	h.Start()
 	h.URL = "http://" + h.addr + "/" + filepath.Base(r.Dir)
 	r.t.Cleanup(h.Stop)
