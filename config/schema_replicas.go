@@ -50,7 +50,7 @@ func retentionBlock() block {
 	return block{
 		name: "retention",
 		in:   within(func(c *Config, _ string) any { return &c.Retention }),
-		about: "How long ended runs are kept. Never forgotten are the run that a target shows as deployed, a run whose end is unknown, and any entry of the audit log. " +
+		about: "How long ended runs are kept. Never forgotten are the deployed and the newest run of a target, a run whose end is unknown, and any entry of the audit log. " +
 			"Without this block everything is kept.",
 		fields: []field{
 			{name: "runs", at: of(func(r *Retention) any { return &r.Runs }), least: leastRetention, unset: "for ever", example: `"2160h"`,
