@@ -72,5 +72,5 @@ fuzz:
 storm:
 	@scripts/system-packages.sh postgresql
 	@$(GET) tofu
-	@go test -count=1 -timeout 0 -run '^TestStorm$$' ./internal/storm -storm.duration=$(DURATION) -storm.replicas=$(REPLICAS) \
+	@go test -v -count=1 -timeout 0 -run '^TestStorm$$' ./internal/storm -storm.duration=$(DURATION) -storm.replicas=$(REPLICAS) \
 		-storm.kills=$(KILLS) -storm.seed=$(SEED) $(if $(CLOCKS),-storm.clocks)
