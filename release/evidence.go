@@ -75,10 +75,11 @@ type StateMark struct {
 	Lineage string `json:"lineage"`
 }
 
-// String prints a mark for people.
+// String prints the mark of a state that exists. An engine gives the first one
+// of all its lineage when it has been written.
 func (m StateMark) String() string {
-	if m == (StateMark{}) {
-		return "no state"
+	if m.Lineage == "" {
+		return fmt.Sprintf("serial %d, no lineage yet", m.Serial)
 	}
 	return fmt.Sprintf("serial %d, lineage %s", m.Serial, m.Lineage)
 }
@@ -114,8 +115,8 @@ func ReadStateMark(from io.Reader) (StateMark, error) {
 		return StateMark{}, fmt.Errorf("%w state: %w", ErrInvalid, err)
 	case err != nil:
 		return StateMark{}, fmt.Errorf("reading a state: %w", err)
-	case doc.Lineage == "":
-		return StateMark{}, fmt.Errorf("%w state: it has no lineage", ErrInvalid)
+	case doc.Version == 0 && doc.Lineage == "": // an encrypted one has a lineage alone
+		return StateMark{}, fmt.Errorf("%w state: it has neither version nor lineage", ErrInvalid)
 	}
 	return StateMark{Serial: doc.Serial, Lineage: doc.Lineage}, nil
 }

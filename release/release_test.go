@@ -117,3 +117,34 @@ func TestSuppressedFindingsDoNotCount(t *testing.T) {
 		t.Errorf("order %+v", all)
 	}
 }
+
+// TestAStateIsPushedOnlyWhereItBelongs holds the rule of a push, and that both
+// states are told where it says no.
+func TestAStateIsPushedOnlyWhereItBelongs(t *testing.T) {
+	kept := StateMark{Serial: 4, Lineage: "a"}
+	for _, c := range []struct {
+		now StateMark
+		may bool
+	}{
+		{StateMark{}, true}, {StateMark{3, "a"}, true}, {StateMark{4, "a"}, true}, {StateMark{5, "a"}, false}, {StateMark{1, "b"}, false}, {StateMark{9, "b"}, false},
+	} {
+		err := kept.MayReplace(c.now)
+		if c.may != (err == nil) || err != nil && (!errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), kept.String()) || !strings.Contains(err.Error(), c.now.String())) {
+			t.Errorf("%v over %v: %v", kept, c.now, err)
+		}
+	}
+	for text, want := range map[string]StateMark{
+		`{"version":4,"resources":[],"serial":7,"lineage":"x"}`: {7, "x"},
+		`{"version":4,"serial":0,"lineage":""}`:                 {},
+		`{"lineage":"x","encrypted_data":"…"}`:                  {0, "x"},
+	} {
+		if got, err := ReadStateMark(strings.NewReader(text)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "{", "[]", "{}", `{"serial":"x"}`, "x"} {
+		if got, err := ReadStateMark(strings.NewReader(text)); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}

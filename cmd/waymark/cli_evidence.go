@@ -52,7 +52,7 @@ func renderEvidence(w io.Writer, r api.Run, now time.Time, colour bool) {
 	t.row("state before", markText(e.State.SerialBefore, e.State.LineageBefore))
 	t.row("state now", markText(e.State.SerialNow, e.State.LineageNow))
 	if e.ErroredState {
-		t.row("kept state", markText(e.State.SerialKept, e.State.LineageKept)+": the apply could not write it")
+		t.row("kept state", keptText(e.State)+": the apply could not write it")
 	} else {
 		t.row("kept state", "none")
 	}
@@ -106,4 +106,11 @@ func markText(serial *int64, lineage string) string {
 		return "there was none"
 	}
 	return fmt.Sprintf("serial %d, lineage %s", *serial, lineage)
+}
+
+func keptText(s api.StateEvidence) string {
+	if s.SerialKept != nil && s.LineageKept == "" {
+		return fmt.Sprintf("serial %d, the first of its target", *s.SerialKept)
+	}
+	return markText(s.SerialKept, s.LineageKept)
 }

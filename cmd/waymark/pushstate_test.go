@@ -175,3 +175,29 @@ func TestAPushThatFailsLeavesTheRunUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFirstStateOfATargetIsPushed has the first apply of all for a target fail
+// to write its state, which has no lineage yet.
+func TestTheFirstStateOfATargetIsPushed(t *testing.T) {
+	w, cloud := newAWSWorld(t, "tofu", fileLock, "")
+	w.remote.Commit(changed(map[string]string{"modules/regional/main.tf": worldModule + holdsLock}))
+	w.serve()
+	w.contact()
+	w.push(pushTarget + "/1.0")
+	tree := w.dir + "/data/runs/1/1/tree"
+	w.await("an apply", func() bool { _, err := os.Stat(tree + "/began"); return err == nil })
+	cloud.ExpireSessions()
+	if err := os.WriteFile(tree+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := w.until(pushTarget+"/1.0", release.Unknown)
+	w.evidence(run.ID, func(e *api.Evidence) bool { return e.ErroredState })
+	wantText(t, w.mustCLI("runs", "show", run.ID), "there was none", "the first of its target")
+	w.mustCLI("runs", "resolve", run.ID, "--push-state")
+	w.until(pushTarget+"/1.0", release.Succeeded)
+	state, ok := cloud.Object("org-awesome-tf-state-dev", stateKey)
+	if !ok {
+		t.Fatal("there is no state")
+	}
+	wantText(t, string(state), `"slow"`, `"lineage"`)
+}
