@@ -40,6 +40,7 @@ type Config struct {
 	Pools        []Pool // in file order
 	Blobs        Blobs
 	Retention    Retention
+	Signers      []Signers // in file order
 
 	lookupEnv func(string) (string, bool)
 }
@@ -118,6 +119,9 @@ type Environment struct {
 	Queue        string // "all" or "supersede"
 	Unknown      string // what becomes of an unknown run: "ask" or "replan"
 	Accounts     []string
+	// RequireSignature refuses tags that none of the signers have signed.
+	RequireSignature bool
+	Signers          []string // names of those who may sign; empty: all
 }
 
 // AWS is how the service and its runs reach AWS.

@@ -26,6 +26,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkPools(cfg)
 	d.checkBlobs(cfg)
 	d.checkRetention(cfg)
+	d.checkSigners(cfg)
 	d.checkTargets(cfg)
 }
 

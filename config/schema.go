@@ -83,7 +83,7 @@ func schema() block {
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
 			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), policyBlock(), runnerBlock(),
-			poolBlock(), blobsBlock(), retentionBlock()},
+			poolBlock(), blobsBlock(), retentionBlock(), signersBlock()},
 	}
 }
 
@@ -251,6 +251,10 @@ func environmentBlock() block {
 			{name: "accounts", at: of(func(e *Environment) any { return &e.Accounts }), check: checkAccount, unset: "any account",
 				example: `["111122223333"]`,
 				meaning: "Accounts that targets of this environment may be in, whatever the repository says. Checked against `stack.account` and against the accounts of the plan and apply roles."},
+			{name: "require_signature", at: of(func(e *Environment) any { return &e.RequireSignature }), fallback: "false", example: "true",
+				meaning: "Whether a tag must be signed by one of the `signers`."},
+			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
+				meaning: "Names of the `signers` blocks whose keys count here."},
 		},
 	}
 }

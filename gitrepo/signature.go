@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
 
 	"github.com/waymark-cd/waymark/release"
 )
@@ -30,6 +31,7 @@ const (
 type SignedTag struct {
 	Payload  []byte    // the exact bytes that a signature covers
 	Armor    []byte    // the signature, as the object holds it; empty where unsigned
+	Name     string    // of the tag that the object was made for
 	Mail     string    // the tagger's address; hostile until the signature was verified
 	TaggedAt time.Time // as the tagger says; zero where the object does not
 }
@@ -45,6 +47,9 @@ func SplitTag(raw []byte) SignedTag {
 	}
 	t := SignedTag{Payload: raw[:at:at], Armor: raw[at:]}
 	for line := range bytes.SplitSeq(head, []byte{'\n'}) {
+		if text, ok := bytes.CutPrefix(line, []byte("tag ")); ok && t.Name == "" {
+			t.Name = string(text)
+		}
 		if text, ok := bytes.CutPrefix(line, []byte("tagger ")); ok {
 			var who object.Signature
 			who.Decode(text)
@@ -81,6 +86,21 @@ func (r *Repository) rawTag(ctx context.Context, ref Ref) ([]byte, error) {
 	obj, err := r.store.EncodedObject(plumbing.TagObject, id)
 	if err != nil {
 		return nil, r.markDamaged(err)
+	}
+	return readBounded(obj, maxTagBytes)
+}
+
+// ReadTagObject reads the bytes of a tag object from another store than a
+// Repository's, such as somebody's clone; none for any other object, as that of a
+// lightweight tag. An overlong one is ErrTooLarge.
+func ReadTagObject(from storer.EncodedObjectStorer, objectID string) ([]byte, error) {
+	id, err := parseID(objectID)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := from.EncodedObject(plumbing.AnyObject, id)
+	if err != nil || obj.Type() != plumbing.TagObject {
+		return nil, err
 	}
 	return readBounded(obj, maxTagBytes)
 }

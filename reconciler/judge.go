@@ -18,7 +18,7 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 	a := store.Admission{Release: release.Release{Repository: w.repo.Name, Tag: c.ref.Name, Target: targetOf(c.tag),
 		Version: c.tag.Version.String(), ObjectID: c.ref.ObjectID, Commit: seen.Commit, Tagger: seen.Tagger,
 		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Decision: release.Refused}}
-	d, err := r.admissible(ctx, w, c, seen)
+	d, err := r.admissible(ctx, w, c, seen, &a.Release)
 	switch {
 	case errors.Is(err, release.ErrRefused), errors.Is(err, release.ErrInvalid):
 		a.Release.Reason = reason(err)
@@ -34,8 +34,9 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 }
 
 // admissible holds a fetched tag against every rule that the service has for
-// tags. Refusals wrap release.ErrRefused or release.ErrInvalid.
-func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen Inspection) (*config.Deployment, error) {
+// tags, and tells rel who signed it. Refusals wrap release.ErrRefused or
+// release.ErrInvalid.
+func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen Inspection, rel *release.Release) (*config.Deployment, error) {
 	if seen.Refusal != nil {
 		return nil, fmt.Errorf("%w: %w", release.ErrRefused, seen.Refusal)
 	}
@@ -47,6 +48,11 @@ func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen
 		return nil, refuse("commit %.12s is not on branch %q: merge it first, then push a tag with a new version",
 			seen.Commit, w.repo.Branch)
 	}
+	signed, err := r.signedBy(ctx, w, c)
+	if err != nil {
+		return nil, err
+	}
+	rel.SignedBy = signed.By
 	d, err := r.Config.Config.Resolve(config.ResolveInput{Repository: w.repo.Name, Tag: c.tag, Commit: seen.Commit,
 		Files: w.remote.Files(seen.Commit)})
 	if err != nil {

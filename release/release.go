@@ -26,6 +26,7 @@ type Release struct {
 	TaggedAt   time.Time
 	Message    string
 	Signature  string // armoured, empty where unsigned
+	SignedBy   Signer // whom the signature was verified to be of; zero where it was not
 	SeenAt     time.Time
 	Decision   Decision
 	Reason     string

@@ -35,7 +35,8 @@ func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Releas
 		var v release.Release
 		var tagged, seen int64
 		err := r.Scan(&v.ID, &v.Repository, &v.Tag, &v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Version,
-			&v.ObjectID, &v.Commit, &v.Tagger, &tagged, &v.Message, &v.Signature, &seen, &v.Decision, &v.Reason)
+			&v.ObjectID, &v.Commit, &v.Tagger, &tagged, &v.Message, &v.Signature, &seen, &v.Decision, &v.Reason,
+			&v.SignedBy.Name, &v.SignedBy.Key, &v.SignedBy.Kind)
 		v.TaggedAt, v.SeenAt = fromMillis(tagged), fromMillis(seen)
 		return v, err
 	})

@@ -96,7 +96,7 @@ func adoptBatch(ctx context.Context, t tx, repository string, now int64, tags []
 	for _, r := range tags {
 		place(&refs, &refArgs, repository, r.Tag, r.ObjectID, r.ObjectID)
 		place(&rels, &relArgs, repository, r.Tag, r.Target.Env, r.Target.Scope, r.Target.Team, r.Version, r.ObjectID,
-			r.Commit, "", 0, "", "", now, string(release.Adopted), "there at first contact")
+			r.Commit, "", 0, "", "", now, string(release.Adopted), "there at first contact", "", "", "")
 	}
 	if _, err := t.exec(ctx, "INSERT INTO tag_refs (repository, name, pinned_id, seen_id) VALUES "+refs.String(), refArgs...); err != nil {
 		return err
@@ -106,7 +106,7 @@ func adoptBatch(ctx context.Context, t tx, repository string, now int64, tags []
 }
 
 const releaseFields = `repository, tag, env, scope, team, version, object_id, commit_id,
-	tagger, tagged_at, message, signature, seen_at, decision, reason`
+	tagger, tagged_at, message, signature, seen_at, decision, reason, signer, signer_key, signer_kind`
 
 // TargetInfo is what the configuration says of a target.
 type TargetInfo struct {
@@ -180,6 +180,9 @@ func aboutRelease(action string, r release.Release) audit.Entry {
 	if r.Tagger != "" {
 		e.Details["tagger"] = r.Tagger
 	}
+	if r.SignedBy != (release.Signer{}) {
+		e.Details["signer"], e.Details["key"] = r.SignedBy.Name, r.SignedBy.Key
+	}
 	return e
 }
 
@@ -188,9 +191,10 @@ func (s *Store) insertRelease(ctx context.Context, t tx, r *release.Release) (id
 		r.SeenAt = s.now().UTC().Truncate(time.Millisecond)
 	}
 	err = t.row(ctx, "INSERT INTO releases ("+releaseFields+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) RETURNING id`,
 		r.Repository, r.Tag, r.Target.Env, r.Target.Scope, r.Target.Team, r.Version, r.ObjectID, r.Commit,
-		r.Tagger, millis(r.TaggedAt), r.Message, r.Signature, millis(r.SeenAt), string(r.Decision), r.Reason).Scan(&id)
+		r.Tagger, millis(r.TaggedAt), r.Message, r.Signature, millis(r.SeenAt), string(r.Decision), r.Reason,
+		r.SignedBy.Name, r.SignedBy.Key, r.SignedBy.Kind).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("recording tag %q: %w", r.Tag, err)
 	}

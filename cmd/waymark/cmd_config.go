@@ -19,6 +19,9 @@ func newConfigCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := loadSigners(cfg); err != nil {
+				return withExitCode(err)
+			}
 			targets := 0
 			for _, e := range cfg.Environments {
 				scopes := len(e.Regions)

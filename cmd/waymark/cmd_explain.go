@@ -31,6 +31,8 @@ type explanation struct {
 	Env     *explainedEnv     `json:"environment,omitempty"`
 	Gates   []explainedGate   `json:"gates,omitempty"`
 	Policy  *explainedPolicy  `json:"policies,omitempty"`
+
+	Signature *explainedSignature `json:"signature,omitempty"`
 }
 
 type explainedParts struct {
@@ -89,8 +91,8 @@ func newExplainCommand(g *globals) *cobra.Command {
 		Short: "Say what a tag would do, without a service and without running anything",
 		Long: `Says what a tag would do. Where the configuration reads files of the repository
 (var files, tfvar), they are taken from --repo: at the tag where it exists there,
-else at HEAD. A tag that would be refused ends with exit code 4, the reason and
-the nearest tag that would not.`,
+else at HEAD. The signature is verified where the tag exists. A tag that would be
+refused ends with exit code 4, the reason and the nearest tag that would not.`,
 		Args: exactArgs("TAG"),
 	}
 	cmd.Flags().StringVar(&file, "config", "waymark.hcl", "the configuration file")
@@ -142,6 +144,19 @@ func explain(cfg *config.Config, name, repo string) (*explanation, error) {
 	e.Valid = true
 	e.Parts = &explainedParts{tag.Env, tag.Scope, tag.Team, tag.Version.String()}
 	target := release.Target{Env: tag.Env, Scope: tag.Scope, Team: tag.Team}
+	keys, err := loadSigners(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var unsigned *release.SignatureError
+	e.Signature, err = explainSignature(cfg, keys, target, name, repo)
+	if errors.As(err, &unsigned) {
+		e.Valid, e.Reason = false, unsigned.Reason
+		return e, nil
+	}
+	if err != nil {
+		return refused(err)
+	}
 	for _, r := range cfg.Repositories {
 		d, err := cfg.Resolve(config.ResolveInput{Repository: r.Name, Tag: tag, Commit: commit, Files: files})
 		if errors.Is(err, release.ErrUnavailable) {
@@ -186,10 +201,7 @@ func openClone(dir, tag string) (files config.Files, commit string, err error) {
 	if open == "" {
 		open = "."
 	}
-	repo, err := git.PlainOpen(open) // a bare repository, or the top of a clone
-	if err != nil {
-		repo, err = git.PlainOpenWithOptions(open, &git.PlainOpenOptions{DetectDotGit: true})
-	}
+	repo, err := plainOpen(open)
 	if err != nil {
 		if dir == "" {
 			return nil, "", nil
@@ -215,6 +227,15 @@ func openClone(dir, tag string) (files config.Files, commit string, err error) {
 		return nil, "", nil
 	}
 	return nil, "", usageErrorf("--repo %s has no commit yet", dir)
+}
+
+// plainOpen opens a bare repository, or a clone at its top or from within.
+func plainOpen(dir string) (*git.Repository, error) {
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		repo, err = git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true})
+	}
+	return repo, err
 }
 
 // cloneFiles reads files of one commit of a clone.
@@ -272,6 +293,7 @@ func (g *globals) renderExplanation(e *explanation) {
 	t.row("gates", orDash(strings.Join(gates, ", ")))
 	t.row("providers", orAny(e.Policy.AllowedProviders))
 	t.row("modules", orAny(e.Policy.AllowedModules))
+	t.row("signature", e.Signature.text())
 	t.row("approvals", fmt.Sprint(e.Env.Approvals))
 	t.row("promotes from", orDash(e.Env.PromotesFrom))
 	t.row("older version", map[string]string{"allow": "allowed", "refuse": "refused"}[e.Env.Downgrade])

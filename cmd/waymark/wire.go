@@ -142,6 +142,10 @@ func (s *service) ready(ctx context.Context) []server.Check {
 
 func (s *service) openRemotes(log *slog.Logger) (map[string]reconciler.Remote, error) {
 	remotes := map[string]reconciler.Remote{}
+	signers, err := loadSigners(s.cfg)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range s.cfg.Repositories {
 		var passwords func(context.Context, string) (string, string, error)
 		if r.CodeCommit != "" {
@@ -155,7 +159,7 @@ func (s *service) openRemotes(log *slog.Logger) (map[string]reconciler.Remote, e
 			return nil, err
 		}
 		s.close = append(s.close, repo.Close)
-		remotes[r.Name] = remote{repo}
+		remotes[r.Name] = remote{repo, signers}
 	}
 	return remotes, nil
 }
@@ -326,7 +330,10 @@ func (k *gateKeeper) version(ctx context.Context, name, path string) (string, er
 }
 
 // remote gives the reconciler a git repository.
-type remote struct{ repo *gitrepo.Repository }
+type remote struct {
+	repo    *gitrepo.Repository
+	signers signers
+}
 
 func (r remote) List(ctx context.Context) (reconciler.Listing, error) {
 	l, err := r.repo.List(ctx)
