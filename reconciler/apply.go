@@ -166,6 +166,10 @@ func (r *Reconciler) lookInto(ctx context.Context, rec store.Record) {
 
 // whatNow says what a person does about a run whose end is unknown.
 func whatNow(rec store.Record) string {
-	return fmt.Sprintf("Look at its evidence (waymark runs show %d), the log and at what is there, then waymark runs resolve %[1]d --replan, --accept, --abandon or --push-state; until then nothing else runs for %s",
-		rec.ID, rec.Target)
+	how := "--replan, --accept or --abandon"
+	if pushes(rec) {
+		how = "--push-state, " + how
+	}
+	return fmt.Sprintf("Look at its evidence (waymark runs show %d), the log and at what is there, then waymark runs resolve %[1]d %s; until then nothing else runs for %s",
+		rec.ID, how, rec.Target)
 }

@@ -51,10 +51,13 @@ func renderEvidence(w io.Writer, r api.Run, now time.Time, colour bool) {
 	t.row("lock", lockText(e.Lock, now))
 	t.row("state before", markText(e.State.SerialBefore, e.State.LineageBefore))
 	t.row("state now", markText(e.State.SerialNow, e.State.LineageNow))
-	if e.ErroredState {
+	switch {
+	case e.ErroredState:
 		t.row("kept state", keptText(e.State)+": the apply could not write it")
-	} else {
+	case e.Runner == "ended" || e.Runner == "died" || e.Runner == "never":
 		t.row("kept state", "none")
+	default:
+		t.row("kept state", "not known")
 	}
 	for _, what := range e.Unread {
 		t.row(cell{"not read", yellow}, what)

@@ -109,8 +109,9 @@ func TestARuleFreesNoLockThatMayBeAlive(t *testing.T) {
 	if e := run.Evidence; e.Runner != "elsewhere" || !e.Lock.Ours || !e.Lock.Alive || e.LastEvent == "" {
 		t.Errorf("evidence %+v", e)
 	}
+	wantText(t, f.mustCLI("runs", "show", "1"), "not known dead", "break off", "only instance "+dead.instance())
 	code, _, errs := f.cli("runs", "resolve", "1", "--push-state")
-	if code != exitConflict || !strings.Contains(errs, run.Evidence.RunnerOn) {
+	if code != exitConflict || !strings.Contains(errs, dead.instance()) {
 		t.Errorf("a push where the state is not: exit %d %s", code, errs)
 	}
 	f.await("another run", func() bool { return len(f.runs()) == 2 })
@@ -121,4 +122,14 @@ func TestARuleFreesNoLockThatMayBeAlive(t *testing.T) {
 	}
 	f.letGo("apply")
 	f.await("the end of the first apply", func() bool { return len(f.applied()) == 1 })
+}
+
+// instance is the id of a replica.
+func (r *replica) instance() string {
+	r.t.Helper()
+	id, err := os.ReadFile(filepath.Join(r.dir, "data/instance-id"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(id))
 }
