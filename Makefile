@@ -27,7 +27,7 @@ CLOCKS = 1
 help:
 	@echo 'make demo        a whole working installation: tags are pushed, real OpenTofu deploys, the board is printed'
 	@echo 'make build       bin/waymark'
-	@echo 'make test        all tests, with real engines, PostgreSQL and ssh; RACE=1 with the race detector'
+	@echo 'make test        all tests, with real engines, PostgreSQL, ssh and gpg; RACE=1 with the race detector'
 	@echo 'make test-short  the tests that need nothing but Go and git'
 	@echo 'make check       format, vet, staticcheck, tidy, known vulnerabilities, short tests with the race detector'
 	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
@@ -45,7 +45,7 @@ build:
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/waymark ./cmd/waymark
 
 test:
-	@scripts/system-packages.sh postgresql openssh-server nodejs npm
+	@scripts/system-packages.sh postgresql openssh-server openssh-client gnupg nodejs npm
 	@scripts/dynalite.sh || true # the tests that miss it fail, and name it
 	@$(GET) $(if $(PINNED),-pinned) tofu terraform terraform-1.5 tflint terraform-provider-time
 	@go test $(if $(RACE),-race) -count=1 -timeout 20m ./...

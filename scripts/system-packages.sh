@@ -16,6 +16,8 @@ present() {
 		command -v initdb >/dev/null
 		;;
 	openssh-server) [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null ;;
+	openssh-client) command -v ssh-keygen >/dev/null ;;
+	gnupg) command -v gpg >/dev/null && command -v gpgconf >/dev/null ;;
 	nodejs) command -v node >/dev/null ;;
 	npm) command -v npm >/dev/null ;;
 	*)

@@ -65,6 +65,9 @@ type GPG struct {
 // NewGPG makes an empty keyring. It fails the test where gpg is missing.
 func NewGPG(t testing.TB) *GPG {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("signatures need gpg, which short tests do without")
+	}
 	for _, program := range []string{"gpg", "gpgconf"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("this test needs %s: install the package gnupg", program)
@@ -183,6 +186,9 @@ type SSHKey struct {
 // It fails the test where ssh-keygen is missing.
 func NewSSHKey(t testing.TB, kind string) SSHKey {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("signatures need ssh-keygen, which short tests do without")
+	}
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
 		t.Fatal("this test needs ssh-keygen: install the package openssh-client")
 	}
