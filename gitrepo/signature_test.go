@@ -3,6 +3,7 @@ package gitrepo_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -181,16 +182,28 @@ func TestSSHSignatures(t *testing.T) {
 	for what, tt := range map[string]struct {
 		line string
 		want release.SignatureFault
+		git  bool // git accepts it: it does not ask who the tagger is
 	}{
-		"expired when it signed": {`ann valid-before="20260201Z" `, release.SignatureExpired},
-		"not yet valid":          {`ann valid-after="20260302Z" `, release.SignatureNotYetValid},
-		"for files alone":        {`ann namespaces="file" `, release.SignatureWrongUse},
-		"for all but git":        {`ann namespaces="*,!git" `, release.SignatureWrongUse},
-		"excluded":               {`*,!tagger@* `, release.SignatureWrongSigner},
-		"of others":              {`*@example.com `, release.SignatureWrongSigner},
+		"expired when it signed": {`ann valid-before="20260201Z" `, release.SignatureExpired, false},
+		"not yet valid":          {`ann valid-after="20260302Z" `, release.SignatureNotYetValid, false},
+		"for files alone":        {`ann namespaces="file" `, release.SignatureWrongUse, false},
+		"for all but git":        {`ann namespaces="*,!git" `, release.SignatureWrongUse, false},
+		"of others":              {`*@example.com `, release.SignatureWrongSigner, true},
+		"excluded":               {`*,!tagger@* `, release.SignatureWrongSigner, true},
+		"of an hour":             {`ann valid-after="202602282330Z",valid-before="20260301003000Z" `, "", true},
+		"for git too":            {`"ann,ben" namespaces="f*,g?t" `, "", true},
+		"for whoever tags":       {`tagger@* `, "", true},
 	} {
-		if said := s.refused(lines(tt.line+ed.Public), "ed", tt.want, ed.Fingerprint, day); !strings.Contains(said, ed.Fingerprint) {
+		signers := lines(tt.line + ed.Public)
+		if tt.want == "" {
+			if _, err := s.verify(signers, "ed", day); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		} else if said := s.refused(signers, "ed", tt.want, ed.Fingerprint, day); !strings.Contains(said, ed.Fingerprint) {
 			t.Errorf("%s: %s", what, said)
+		}
+		if got := s.gitAccepts("ed"); got != tt.git {
+			t.Errorf("%s: git accepts it: %v", what, got)
 		}
 	}
 	// Of a key on two lines, the one that allows it counts.
@@ -202,6 +215,13 @@ func TestSSHSignatures(t *testing.T) {
 	forFiles := testkit.Signing{Config: append(ec.Signing().Config, "gpg.ssh.program="+s.script(`sh -c 'exec ssh-keygen -Y sign -n file -f "$6" "$7"' sh`))}
 	s.remote.SignTag(forFiles.When(day), "ec", "main", "m")
 	s.refused(all, "ec", release.SignatureWrongUse, ec.Fingerprint, day)
+}
+
+// gitAccepts asks git and ssh-keygen themselves, with the file "allowed".
+func (s *signing) gitAccepts(tag string) bool {
+	cmd := exec.Command("git", "--git-dir", s.remote.Dir, "-c", "gpg.ssh.allowedSignersFile="+filepath.Join(s.dir, "allowed"), "verify-tag", tag)
+	cmd.Env = testkit.GitEnv()
+	return cmd.Run() == nil
 }
 
 func TestDamagedAndForeignSignatures(t *testing.T) {
