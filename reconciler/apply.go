@@ -31,7 +31,10 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if w == nil {
 		return r.finish(ctx, rec, release.Denied, fmt.Sprintf("repository %q is no longer configured", rec.Repository), orNone(res))
 	}
-	deployment, err := r.resolve(ctx, w, rec)
+	deployment, err := r.deploymentOf(ctx, rec) // another worker may have fetched the commit
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
 	if err != nil {
 		return r.finish(ctx, rec, release.Failed, "the configuration no longer fits the approved plan: "+reason(err), orNone(res))
 	}

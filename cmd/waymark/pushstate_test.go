@@ -68,20 +68,23 @@ func unwritten(t *testing.T) (*world, *testkit.AWS, api.Run) {
 	return w, cloud, run
 }
 
-// stateFiles lists the files of a run that hold a state, in the clear or not.
-func (w *world) stateFiles(run string) []string {
+// wantStateFiles waits until exactly these files of a run hold a state, in the
+// clear or not.
+func (w *world) wantStateFiles(run string, want ...string) {
 	w.t.Helper()
-	var out []string
-	err := filepath.WalkDir(filepath.Join(w.dir, "data/runs", run), func(path string, d os.DirEntry, err error) error {
-		if err == nil && (strings.HasPrefix(d.Name(), "errored.tfstate") || strings.HasSuffix(d.Name(), ".private")) {
-			out = append(out, d.Name())
+	w.await(fmt.Sprintf("run %s to keep %v", run, want), func() bool {
+		var found []string
+		for _, pattern := range []string{"*/errored.tfstate*", "*/*/errored.tfstate*", "*/*/*.private"} {
+			paths, err := filepath.Glob(filepath.Join(w.dir, "data/runs", run, pattern))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for _, path := range paths {
+				found = append(found, filepath.Base(path))
+			}
 		}
-		return err
+		return slices.Equal(found, want)
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return out
 }
 
 // TestAStateThatCouldNotBeWrittenIsPushed has an apply make a resource that no
@@ -94,9 +97,7 @@ func TestAStateThatCouldNotBeWrittenIsPushed(t *testing.T) {
 		*e.State.SerialBefore != *e.State.SerialNow || *e.State.SerialKept <= *e.State.SerialNow || e.State.LineageKept != e.State.LineageNow || e.State.LineageNow != e.State.LineageBefore {
 		t.Errorf("evidence %+v", e)
 	}
-	if files := w.stateFiles("2"); !slices.Equal(files, []string{"errored.tfstate.age"}) {
-		t.Errorf("kept: %v", files)
-	}
+	w.wantStateFiles("2", "errored.tfstate.age")
 	wantText(t, w.mustCLI("runs", "show", run.ID), "Evidence", "it ended by itself", "this run's, dead", "lineage "+e.State.LineageNow, "could not write it", "--push-state")
 	before, _ := cloud.Object("org-awesome-tf-state-dev", stateKey)
 
@@ -124,9 +125,7 @@ func TestAStateThatCouldNotBeWrittenIsPushed(t *testing.T) {
 	if last := run.Stages[len(run.Stages)-1]; last.Name != "push" || last.State != "passed" {
 		t.Errorf("stages %+v", run.Stages)
 	}
-	if files := w.stateFiles("2"); len(files) > 0 {
-		t.Errorf("left behind: %v", files)
-	}
+	w.wantStateFiles("2")
 	w.wantInOrder("run.unknown", "run.evidence", "state.unlocked", "run.push_requested", "run.push_started", "run.resolved")
 	if n := len(w.runs()); n != 2 {
 		t.Errorf("%d runs, want 2: a rule planned again what only a person can settle", n)
@@ -162,9 +161,7 @@ func TestAPushThatFailsLeavesTheRunUnknown(t *testing.T) {
 	w.await("the end of the push", func() bool {
 		return strings.Contains(w.states()[pushTarget+"/1.1"], "unknown the kept state was not pushed: push")
 	})
-	if files := w.stateFiles("2"); !slices.Equal(files, []string{"errored.tfstate.age"}) {
-		t.Errorf("kept: %v", files)
-	}
+	w.wantStateFiles("2", "errored.tfstate.age")
 	w.mustCLI("runs", "resolve", run.ID, "--push-state")
 	w.stop()
 	w.serve()
