@@ -256,6 +256,7 @@ type Lock struct {
 	Created   time.Time `json:"created,omitzero"`
 	RunID     string    `json:"run_id,omitempty" doc:"The run of this service that took it; absent for a stranger's"`
 	Alive     bool      `json:"alive" doc:"Whether that run is still at work"`
+	Elsewhere string    `json:"elsewhere,omitempty" doc:"The instance that alone can tell whether it is, where another was asked"`
 	Error     string    `json:"error,omitempty" doc:"Why the locks of this target cannot be told"`
 }
 

@@ -58,6 +58,10 @@ func (r *Reconciler) take(ctx context.Context, id int64) (*drive, func(), error)
 	}
 	select {
 	case d.turn <- struct{}{}:
+		r.mu.Lock() // whoever had the turn before may have lost the run; this one has not
+		d.epoch.Store(0)
+		d.lost, d.loseOnce = make(chan struct{}), sync.Once{}
+		r.mu.Unlock()
 		return d, func() { <-d.turn; leave() }, nil
 	case <-ctx.Done():
 		leave()
@@ -92,6 +96,9 @@ func (r *Reconciler) handle(call context.Context, id int64) error {
 	if err != nil {
 		r.log.Error("a run cannot go on just now, trying again", "run", id, "error", err)
 	}
+	if r.Store.Shared() {
+		return nil // the leader's sweep calls again: calls held back go by clocks that may differ
+	}
 	return err
 }
 
@@ -119,6 +126,9 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 		return r.begin(ctx, d, rec)
 	}
 	before := rec
+	if before.Worker != "" && before.Worker != r.Instance.ID && !r.mayJudge() {
+		return nil // the sweep asks again
+	}
 	rec, taken, err := r.Store.Take(ctx, id, r.Instance.ID, r.Heartbeat)
 	if err != nil || !taken {
 		return err // another instance has it, and lives
@@ -205,6 +215,9 @@ func (r *Reconciler) followPlan(ctx context.Context, d *drive, rec store.Record,
 	}
 	if r.stops() && rec.CancelledBy == "" && !r.cancelled(ctx, d, rec.ID) {
 		return r.handBack(ctx, rec)
+	}
+	if res.Outcome == release.OutcomeCancelled && !r.cancelled(ctx, d, rec.ID) {
+		return r.startOver(ctx, rec) // nobody cancelled it: its instance was told to stop
 	}
 	if res.Outcome != release.OutcomePassed {
 		return r.finish(ctx, rec, endOf(res.Outcome), res.Reason, res)

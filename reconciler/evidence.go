@@ -233,7 +233,7 @@ func (r *Reconciler) lookAtLock(ctx context.Context, rec store.Record, of *confi
 	for _, l := range held {
 		ours := l.Run != nil && l.Run.ID == rec.ID
 		if !e.Lock.Held || ours && !e.Lock.Ours {
-			e.Lock = release.LockEvidence{Held: true, ID: l.ID, Who: l.Who, Operation: l.Operation, Created: l.Created.UTC(), Ours: ours, Alive: l.Alive}
+			e.Lock = release.LockEvidence{Held: true, ID: l.ID, Who: l.Who, Operation: l.Operation, Created: l.Created.UTC(), Ours: ours, Alive: l.Alive || l.Elsewhere != ""}
 		}
 	}
 	return nil

@@ -84,6 +84,9 @@ func (r *Reconciler) beatOnce(ctx context.Context) (draining bool, err error) {
 func (r *Reconciler) beaten(at time.Time, draining bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if at.Sub(r.beatAt) > r.Heartbeat/3 {
+		r.patientUntil = at.Add(r.Heartbeat / 2)
+	}
 	r.beatAt = at
 	switch {
 	case draining && !r.isDraining:
@@ -102,6 +105,15 @@ func (r *Reconciler) lastBeat() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.beatAt
+}
+
+// mayJudge reports whether the silence of others means anything: where this
+// instance could not beat itself a moment ago, the others could not either, and
+// the database was away. They have a few beats to come back.
+func (r *Reconciler) mayJudge() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.Store.Shared() || time.Now().After(r.patientUntil) && time.Since(r.beatAt) < r.Heartbeat/3
 }
 
 // mayBegin refuses to begin anything while this instance may have been declared
@@ -140,12 +152,18 @@ func (r *Reconciler) checkHands(ctx context.Context) {
 		if err != nil || rec.Epoch == epoch || rec.State.Ended() && rec.State != release.Unknown && rec.Worker == r.Instance.ID {
 			continue
 		}
+		r.mu.Lock()
+		if d.epoch.Load() != epoch { // the turn has gone on meanwhile
+			r.mu.Unlock()
+			continue
+		}
 		d.loseOnce.Do(func() {
 			r.log.Warn("a run was taken over by another instance while this one was silent; its runner is ended here",
 				"run", id, "epoch", epoch, "epoch_now", rec.Epoch, "worker", rec.Worker)
 			r.metrics.lost.Inc()
 			close(d.lost)
 		})
+		r.mu.Unlock()
 	}
 }
 

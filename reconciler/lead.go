@@ -41,7 +41,8 @@ func (r *Reconciler) lead(ctx context.Context) {
 			until = time.Time{}
 		}
 		switch leads := time.Now().Before(until); {
-		case leads && term == nil:
+		case leads && (term == nil || term.ctx.Err() != nil):
+			term.end() // it ended by itself while this process was stopped
 			r.log.Info("this instance leads: it watches the repositories")
 			term = r.beginTerm(ctx, before.Add(holds))
 		case leads:
@@ -67,13 +68,14 @@ func (r *Reconciler) lead(ctx context.Context) {
 // process that was stopped finds it ended before it does anything else.
 type term struct {
 	timer  *time.Timer
+	ctx    context.Context
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
 func (r *Reconciler) beginTerm(ctx context.Context, until time.Time) *term {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &term{cancel: cancel, timer: time.AfterFunc(time.Until(until), cancel)}
+	t := &term{ctx: ctx, cancel: cancel, timer: time.AfterFunc(time.Until(until), cancel)}
 	t.done.Go(func() { r.leading(ctx) })
 	return t
 }
@@ -120,7 +122,11 @@ func (r *Reconciler) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := r.Store.Sweep(ctx, dead)
+		judged := dead
+		if !r.mayJudge() {
+			judged = 0
+		}
+		err := r.Store.Sweep(ctx, judged)
 		if ctx.Err() != nil {
 			return
 		}

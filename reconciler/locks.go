@@ -92,8 +92,15 @@ func (r *Reconciler) heldLocks(ctx context.Context, target release.Target, of *c
 	var out []release.HeldLock
 	for _, l := range locks {
 		held := release.HeldLock{Target: target, StateLock: l}
-		if held.Run, held.Alive, err = r.ownerOf(ctx, target, l); err != nil {
+		rec, alive, err := r.ownerOf(ctx, target, l)
+		if err != nil {
 			return nil, err
+		}
+		if rec != nil {
+			held.Run, held.Alive = &rec.Run, alive
+			if rec.RanOn != r.Instance.ID && rec.RanOn != "" && l.Operation != planOperation {
+				held.Elsewhere = rec.RanOn // only there can it be known dead
+			}
 		}
 		out = append(out, held)
 	}
@@ -106,7 +113,7 @@ const clockSlack = 2 * time.Second
 // ownerOf finds the run of ours that took a lock: one for this target, at work
 // when the lock was made, whose engine names itself as the lock does. At most
 // one run of ours is at work for a target at any time.
-func (r *Reconciler) ownerOf(ctx context.Context, t release.Target, l release.StateLock) (run *release.Run, alive bool, err error) {
+func (r *Reconciler) ownerOf(ctx context.Context, t release.Target, l release.StateLock) (owner *store.Record, alive bool, err error) {
 	if l.Who == "" || l.Created.IsZero() {
 		return nil, false, nil
 	}
@@ -126,11 +133,8 @@ func (r *Reconciler) ownerOf(ctx context.Context, t release.Target, l release.St
 		if rec.LockOwner != l.Who {
 			continue
 		}
-		if rec.RanOn != r.Instance.ID && rec.RanOn != "" && l.Operation != planOperation {
-			return &rec.Run, true, nil // only there can it be known dead
-		}
 		alive, err := r.atWork(rec, l.Created)
-		return &rec.Run, alive, err
+		return &rec, alive, err
 	}
 	return nil, false, nil
 }
@@ -142,21 +146,17 @@ const planOperation = "OperationTypePlan"
 // atWork reports whether the runner that a run has now lives, and began before
 // the lock was made: a lock from before is that of a runner that was lost.
 func (r *Reconciler) atWork(rec store.Record, locked time.Time) (bool, error) {
-	if rec.State == release.Unknown && rec.RanOn == r.Instance.ID && r.hasFolder(rec) {
-		found, err := r.Runners.Find(r.path(rec.RunnerDir)) // it may have been lost to another instance, and go on
-		return found == FoundAlive, err
-	}
-	if rec.State != release.Running || rec.RunnerDir == "" {
+	if rec.RunnerDir == "" {
 		return false, nil
 	}
 	if rec.RanOn != r.Instance.ID {
-		return rec.Worker == rec.RanOn, nil
+		return rec.State == release.Running && rec.Worker == rec.RanOn, nil
 	}
 	stage := rec.Stage(release.StagePlan)
 	if rec.Applying {
 		stage = rec.Stage(release.StageApply)
 	}
-	if !stage.StartedAt.IsZero() && locked.Before(stage.StartedAt.Add(-clockSlack)) {
+	if rec.State == release.Running && !stage.StartedAt.IsZero() && locked.Before(stage.StartedAt.Add(-clockSlack)) || !r.hasFolder(rec) {
 		return false, nil
 	}
 	found, err := r.Runners.Find(r.path(rec.RunnerDir))
@@ -216,6 +216,9 @@ func mayFree(l release.HeldLock, force bool) error {
 	case l.Alive:
 		return fmt.Errorf("%w: run %d holds the state of %s and is at work: wait for it, or cancel it with waymark runs cancel %d",
 			release.ErrConflict, l.Run.ID, l.Target, l.Run.ID)
+	case l.Elsewhere != "" && !force:
+		return refuse("run %d holds the state of %s, and only the instance %s can tell whether its engine is gone: ask that one with --server; if its machine is gone for good, waymark backend unlock %s --force --id %s",
+			l.Run.ID, l.Target, l.Elsewhere, l.Target, l.ID)
 	case l.Run == nil && !force:
 		return refuse("%s holds the state of %s since %s (%s), and is no run of this service: ask them first; if nothing of theirs is at work any more, waymark backend unlock %s --force --id %s",
 			nobody(l.Who), l.Target, l.Created.UTC().Format(time.RFC3339), nobody(l.Operation), l.Target, l.ID)
@@ -234,7 +237,7 @@ func nobody(s string) string {
 // free records that a lock is released, and then releases it.
 func (r *Reconciler) free(ctx context.Context, of *config.Deployment, l release.HeldLock, u release.Unlock) error {
 	details := map[string]any{"lock_id": l.ID, "lock": l.Kind, "where": l.Where, "who": l.Who, "operation": l.Operation,
-		"created": l.Created.UTC(), "forced": l.Run == nil}
+		"created": l.Created.UTC(), "forced": l.Run == nil || l.Elsewhere != ""}
 	entry := audit.Entry{Actor: u.Actor, Action: "state.unlocked", Reason: u.Reason, Target: l.Target.String(), Details: details}
 	if l.Run != nil {
 		entry.RunID, entry.Tag, entry.Commit = l.Run.ID, l.Run.Tag, l.Run.Commit
@@ -262,7 +265,7 @@ func (r *Reconciler) freeOwn(ctx context.Context, rec store.Record, actor, why s
 		}
 		held, of, err := r.locksOf(ctx, t)
 		for _, l := range held {
-			if l.Run == nil || l.Run.ID != rec.ID || l.Alive {
+			if l.Run == nil || l.Run.ID != rec.ID || l.Alive || l.Elsewhere != "" {
 				continue
 			}
 			err = errors.Join(err, r.free(ctx, of, l, release.Unlock{Actor: actor, Reason: why}))

@@ -145,16 +145,18 @@ type Reconciler struct {
 	slots   chan struct{}
 	watches map[string]*watch
 
-	hard     context.Context // ends when the grace of a stop is over
-	stopping chan struct{}   // closed when this process is to stop
-	leads    atomic.Bool     // this instance watches the repositories
-	recall   chan struct{}   // makes keepTidy look at once
+	hard      context.Context // ends when the grace of a stop is over
+	stopping  chan struct{}   // closed when this process is to stop
+	leads     atomic.Bool     // this instance watches the repositories
+	recall    chan struct{}   // makes keepTidy look at once
+	unsettled map[int64]bool  // unknown runs at the last look, and whether they ran here; of keepTidy alone
 
 	mu               sync.Mutex
 	configs          map[string]*config.Config // that runs were admitted under elsewhere, by digest
 	driving          map[int64]*drive          // runs that a goroutine of ours is driving
 	trouble          map[string]error          // what is wrong now, for Ready, by part
 	beatAt           time.Time                 // before the last sign of life was sent
+	patientUntil     time.Time                 // before then the silence of others means nothing
 	isDraining       bool
 	drain, undrained chan struct{} // closed when this instance begins to drain, and when it no longer does
 }

@@ -126,6 +126,7 @@ func (r *Reconciler) testify(ctx context.Context) {
 			return // the database is away; there is a next time
 		}
 	}
+	mine := map[int64]bool{}
 	cursor := ""
 	for {
 		runs, next, err := r.Store.Runs(ctx, store.RunFilter{State: release.Unknown, Limit: 500, Cursor: cursor})
@@ -134,6 +135,7 @@ func (r *Reconciler) testify(ctx context.Context) {
 		}
 		for _, run := range runs {
 			rec, err := r.Store.Record(ctx, run.ID)
+			mine[run.ID] = err == nil && rec.RanOn == r.Instance.ID
 			if err == nil && rec.State == release.Unknown {
 				err = r.attend(ctx, rec, instances)
 			}
@@ -142,9 +144,25 @@ func (r *Reconciler) testify(ctx context.Context) {
 			}
 		}
 		if cursor = next; cursor == "" {
-			return
+			break
 		}
 	}
+	r.freeSettled(ctx, mine)
+}
+
+// freeSettled releases the locks of runs that were unknown at the last look and
+// whose end was settled since, maybe by another instance: only here can their
+// engine be known dead.
+func (r *Reconciler) freeSettled(ctx context.Context, unknown map[int64]bool) {
+	for id, mine := range r.unsettled {
+		if _, still := unknown[id]; still || !mine {
+			continue
+		}
+		if rec, err := r.Store.Record(ctx, id); err == nil {
+			r.freeOwn(ctx, rec, "", "the run's end was settled")
+		}
+	}
+	r.unsettled = unknown
 }
 
 // testifyTo tells what this instance knows of an unknown run whose runner it had

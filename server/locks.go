@@ -50,7 +50,7 @@ func (s *Server) unlock(ctx context.Context, in *unlockInput) (api.LockList, err
 
 func wireLock(l release.HeldLock) api.Lock {
 	out := api.Lock{Target: api.TargetRef{Env: l.Target.Env, Scope: l.Target.Scope, Team: l.Target.Team},
-		Kind: l.Kind, Where: l.Where, ID: l.ID, Who: l.Who, Operation: l.Operation, Created: utc(l.Created), Alive: l.Alive}
+		Kind: l.Kind, Where: l.Where, ID: l.ID, Who: l.Who, Operation: l.Operation, Created: utc(l.Created), Alive: l.Alive, Elsewhere: l.Elsewhere}
 	if l.Run != nil {
 		out.RunID, out.Target.Account = release.FormatID(l.Run.ID), l.Run.Account
 	}

@@ -126,6 +126,9 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (database, 
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
+		if refusal := new(pgconn.PgError); errors.As(err, &refusal) && (strings.HasPrefix(refusal.Code, "28") || strings.HasPrefix(refusal.Code, "3D")) {
+			return nil, fmt.Errorf("%w database URL: the server on %s refuses it: %w", release.ErrInvalid, cfg.ConnConfig.Host, err)
+		}
 		return nil, fmt.Errorf("%w: the database on %s does not answer: %w", release.ErrUnavailable, cfg.ConnConfig.Host, err)
 	}
 	db := stdlib.OpenDBFromPool(pool)

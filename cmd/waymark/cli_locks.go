@@ -57,6 +57,8 @@ func (g *globals) renderLocks(list api.LockList, now time.Time) {
 	for _, l := range list.Locks {
 		switch {
 		case l.Error != "" || l.Alive:
+		case l.Elsewhere != "":
+			fmt.Fprintf(g.stderr, "run %s ran on the instance %s, which alone can tell whether it is at work: ask that one with --server\n", clean(l.RunID), clean(l.Elsewhere))
 		case l.RunID != "":
 			fmt.Fprintf(g.stderr, "run %s is dead: waymark backend unlock %s\n", clean(l.RunID), clean(l.Target.String()))
 		default:
@@ -73,6 +75,8 @@ func runOf(l api.Lock) cell {
 		return cell{"none of ours", yellow}
 	case l.Alive:
 		return cell{l.RunID + ", at work", green}
+	case l.Elsewhere != "":
+		return cell{l.RunID + ", elsewhere", yellow}
 	default:
 		return cell{l.RunID + ", dead", red}
 	}

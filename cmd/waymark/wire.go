@@ -14,7 +14,9 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	goversion "github.com/hashicorp/go-version"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -74,7 +76,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err != nil {
 		return s, err
 	}
-	if s.store, err = store.Open(ctx, store.Config{URL: databaseURL(cfg), Logger: log}); err != nil {
+	if s.store, err = openStore(ctx, cfg, log); err != nil {
 		return s, err
 	}
 	s.close = append(s.close, s.store.Close)
@@ -172,6 +174,24 @@ func webhookSecrets(cfg *config.Config) map[string]string {
 		}
 	}
 	return out
+}
+
+// openStore opens the database, and waits for one that does not answer yet.
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (*store.Store, error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = time.Second, 15*time.Second
+	for {
+		opened, err := store.Open(ctx, store.Config{URL: databaseURL(cfg), Logger: log})
+		if !errors.Is(err, release.ErrUnavailable) || ctx.Err() != nil {
+			return opened, err
+		}
+		log.Error("the service waits for its database", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait.NextBackOff()):
+		}
+	}
 }
 
 // databaseURL is the store's URL: the configured one, or a file of our own.
