@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -144,7 +143,7 @@ func (*sqliteTx) answeredBy() string { return "json_extract(attempted_by, '$[#-1
 
 func (t *sqliteTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
 	t.queues = append(t.queues, queue)
-	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue, ScheduledAt: longAgo()})
+	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
 	return err
 }
 
@@ -222,12 +221,14 @@ func (postgresTx) lock() string { return " FOR UPDATE" }
 
 func (postgresTx) answeredBy() string { return "attempted_by[array_upper(attempted_by, 1)]" }
 
-// longAgo is when every call is due, by whichever clock: those of the processes
-// that share a database may be minutes apart.
-func longAgo() time.Time { return time.Now().AddDate(0, 0, -1) }
-
 func (t postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
-	_, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue, ScheduledAt: longAgo()})
+	made, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
+	if err != nil || made.UniqueSkippedAsDuplicate {
+		return err
+	}
+	// The engine stamps a call with this process's clock, and others that share the
+	// database may be minutes behind: a call is due by every clock.
+	_, err = t.exec(ctx, "UPDATE river_job SET scheduled_at = scheduled_at - interval '1 day' WHERE id = $1", made.Job.ID)
 	return err
 }
 
