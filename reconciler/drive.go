@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -442,73 +441,6 @@ const (
 	treeName = "tree"       // the commit's tree, the working copy of the run
 )
 
-// removeWork deletes an attempt's saved plan and working copy; the events of
-// its runners stay, they are the run's log.
-func (r *Reconciler) removeWork(id int64, attempt int) {
-	dir := r.path(attemptDir(id, attempt))
-	names := []string{planName, sessionName, pushTree}
-	if !r.Config.Config.Runner.Keep {
-		names = append(names, treeName, "tools")
-	}
-	for _, name := range names {
-		r.remove(id, filepath.Join(dir, name))
-	}
-	r.removeIn(id, attempt, "errored.tfstate*")
-	r.removePlain(id, attempt)
-}
-
-// removePlain deletes what a runner that was killed left in clear, of the plan
-// or of a state that it was to push.
-func (r *Reconciler) removePlain(id int64, attempt int) { r.removeIn(id, attempt, "*.private") }
-
-// removeIn deletes files in the folders of an attempt's runners.
-func (r *Reconciler) removeIn(id int64, attempt int, pattern string) {
-	for _, runner := range []string{"plan", "apply-*", "push-*"} {
-		found, err := filepath.Glob(filepath.Join(r.path(attemptDir(id, attempt)), runner, pattern))
-		if err != nil {
-			return // a pattern of ours is never malformed
-		}
-		for _, path := range found {
-			r.remove(id, path)
-		}
-	}
-}
-
-func (r *Reconciler) remove(id int64, path string) {
-	if err := os.RemoveAll(path); err != nil {
-		r.log.Warn("what an ended run left cannot be removed", "run", id, "error", err)
-	}
-}
-
-// removeLeftovers deletes the plans and working copies of runs that ended
-// without this process seeing it: after a crash, or by a person's word.
-func (r *Reconciler) removeLeftovers(ctx context.Context) {
-	found, err := filepath.Glob(r.path("*/*/" + planName))
-	works, err2 := filepath.Glob(r.path("*/*/" + treeName))
-	kept, err3 := filepath.Glob(r.path("*/*/apply-*/" + keptState))
-	for _, path := range kept {
-		found = append(found, filepath.Dir(path))
-	}
-	if err := errors.Join(err, err2, err3); err != nil || (r.Config.Config.Runner.Keep && len(found) == 0) {
-		return
-	}
-	for _, path := range append(found, works...) {
-		var id int64
-		var attempt int
-		rel, err := filepath.Rel(r.runsDir(), filepath.Dir(path))
-		if err != nil {
-			continue
-		}
-		if n, _ := fmt.Sscanf(rel, "%d/%d", &id, &attempt); n != 2 {
-			continue
-		}
-		rec, err := r.Store.Record(ctx, id)
-		if err == nil && (rec.State.Ended() && rec.State != release.Unknown || attempt < rec.Attempt) {
-			r.removeWork(id, attempt)
-		}
-	}
-}
-
 // follow passes a runner's stages on to the record until it ends, and asks it
 // to stop when someone cancels the run.
 func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (release.Result, error) {
@@ -567,74 +499,4 @@ func (r *Reconciler) cancelled(ctx context.Context, d *drive, id int64) bool {
 	}
 	rec, err := r.Store.Record(ctx, id)
 	return err == nil && rec.CancelledBy != ""
-}
-
-// progress is the stages of a run as its runner tells of them.
-type progress struct {
-	mu    sync.Mutex
-	run   store.Record
-	dirty chan struct{}
-}
-
-func newProgress(rec store.Record) *progress {
-	return &progress{run: rec, dirty: make(chan struct{}, 1)}
-}
-
-// event takes one event of the runner.
-func (p *progress) event(e release.Event) {
-	if e.Type != release.EventStage {
-		return
-	}
-	p.mu.Lock()
-	s := p.run.Stage(e.Stage)
-	s.State, s.Summary = e.State, e.Message
-	if e.State == release.StageRunning {
-		s.StartedAt = e.At
-	} else {
-		s.FinishedAt = e.At
-	}
-	p.run.SetStage(s)
-	p.mu.Unlock()
-	select {
-	case p.dirty <- struct{}{}:
-	default:
-	}
-}
-
-func (p *progress) stages() []release.Stage {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]release.Stage(nil), p.run.Stages...)
-}
-
-// progressEvery is how often a run's stages are written at most: short stages
-// follow each other faster than anyone looks, and each write is a transaction.
-const progressEvery = 150 * time.Millisecond
-
-// writeProgress records the stages as they are, a moment after one has changed.
-// A write that fails is left to the next one: the run's end writes them all.
-func (r *Reconciler) writeProgress(ctx context.Context, p *progress) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.dirty:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(progressEvery):
-		}
-		stages := p.stages()
-		_, err := r.Store.Update(ctx, p.run.ID, store.Update{Change: func(now *store.Record) error {
-			if err := same(p.run, *now); err != nil {
-				return err
-			}
-			now.Stages = stages
-			return nil
-		}})
-		if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrConflict) {
-			r.log.Warn("a run's progress cannot be written", "run", p.run.ID, "error", err)
-		}
-	}
 }

@@ -16,12 +16,12 @@ type StateLock struct {
 type HeldLock struct {
 	Target Target
 	StateLock
-	Run   *Run  // the run of ours that took it; nil for a stranger's
-	Alive bool  // the run is still at work
+	Run   *Run // the run of ours that took it; nil for a stranger's
+	Alive bool // the run is still at work
 	// Elsewhere is the instance that alone can tell whether the run is at work,
 	// where it is not the one that was asked; empty where that is known.
 	Elsewhere string
-	Err   error // why the target's locks cannot be told; the lock is empty then
+	Err       error // why the target's locks cannot be told; the lock is empty then
 }
 
 // Unlock is a person's wish to free a state.
