@@ -286,9 +286,7 @@ func TestRolesOfTheAccount(t *testing.T) {
 			if strings.Contains(log, "AWS_SECRET_ACCESS_KEY") || strings.Contains(log, "AWS_SESSION_TOKEN") {
 				t.Errorf("the environment holds keys beside the files:\n%s", log)
 			}
-			if _, err := os.Stat(filepath.Dir(session)); !os.IsNotExist(err) {
-				t.Errorf("the session's files outlive the run: %v", err)
-			}
+			w.await("the end of the session's files", func() bool { _, err := os.Stat(filepath.Dir(session)); return os.IsNotExist(err) })
 		})
 	}
 }
