@@ -2,8 +2,6 @@ package config
 
 import (
 	"time"
-
-	"github.com/waymark-cd/waymark/release"
 )
 
 // block describes one kind of block: this table decodes it, fills in its
@@ -220,81 +218,6 @@ func stackBlock() block {
 			{name: "account", at: of(func(s *Stack) any { return &s.Account }), yields: yieldsString, unset: "no account",
 				example: `tfvar("environments/${env}/${team}/variables.tfvars", "account")`,
 				meaning: "The AWS account of the target: 12 digits. It is `account` in the templates of `backend`, of `credentials` and of the other attributes here."},
-		},
-	}
-}
-
-func environmentBlock() block {
-	return block{
-		name: "environment", label: "name", many: true, required: true, checkLabel: checkName,
-		in: within(func(c *Config, name string) any {
-			return added(&c.Environments, Environment{Name: name})
-		}),
-		about: "What the tags of one environment may do. There is one block per environment.",
-		fields: []field{
-			{name: "regions", required: true, at: of(func(e *Environment) any { return &e.Regions }), check: checkRegion,
-				example: `["us-east-1", "eu-central-1"]`,
-				meaning: "Regions that tags may name. The scope `global` is allowed wherever `global_region` is set."},
-			{name: "promotes_from", at: of(func(e *Environment) any { return &e.PromotesFrom }), unset: "none", example: `"staging"`,
-				meaning: "Environment in which a version must have succeeded, for the same scope and team, before it is deployed here."},
-			{name: "approvals", at: of(func(e *Environment) any { return &e.Approvals }), fallback: "0", max: 20,
-				example: "1", meaning: "How many people must approve a plan before it is applied."},
-			{name: "downgrade", at: of(func(e *Environment) any { return &e.Downgrade }), fallback: `"refuse"`,
-				oneOf: []string{"refuse", "allow"}, example: `"allow"`,
-				meaning: "Whether a tag with an older version than the one deployed deploys."},
-			{name: "queue", at: of(func(e *Environment) any { return &e.Queue }), fallback: `"all"`,
-				oneOf: []string{"all", "supersede"}, example: `"supersede"`,
-				meaning: "`all`: every tag runs, in order. `supersede`: a run that still waits ends as superseded when a later tag of its target arrives."},
-			{name: "unknown", at: of(func(e *Environment) any { return &e.Unknown }), fallback: `"ask"`,
-				oneOf: []string{"ask", "replan"}, example: `"replan"`,
-				meaning: "What becomes of a run whose apply ended unseen. `ask`: a person decides, with `waymark runs resolve`. `replan`: it ends as failed and its release gets a fresh run, as `resolve --replan` does it."},
-			{name: "accounts", at: of(func(e *Environment) any { return &e.Accounts }), check: checkAccount, unset: "any account",
-				example: `["111122223333"]`,
-				meaning: "Accounts that targets of this environment may be in, whatever the repository says. Checked against `stack.account` and against the accounts of the plan and apply roles."},
-			{name: "require_signature", at: of(func(e *Environment) any { return &e.RequireSignature }), fallback: "false", example: "true",
-				meaning: "Whether a tag must be signed by one of the `signers`."},
-			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
-				meaning: "Names of the `signers` blocks whose keys count here."},
-		},
-	}
-}
-
-func gateBlock() block {
-	return block{
-		name: "gate", label: "scanner", labels: []string{"tflint", "checkov"}, many: true,
-		in: within(func(c *Config, name string) any {
-			return added(&c.Gates, GateConfig{Name: name})
-		}),
-		about: "A scanner that can stop a run: `tflint` or `checkov`. An empty block switches it on.",
-		fields: []field{
-			{name: "path", at: of(func(g *GateConfig) any { return &g.Path }), program: true, unset: "its name, looked up on PATH",
-				example: `"/usr/local/bin/tflint"`, meaning: "The executable."},
-			{name: "fail_on", at: of(func(g *GateConfig) any { return &g.FailOn }), fallback: `"error"`,
-				oneOf:   []string{string(release.SeverityError), string(release.SeverityWarning), string(release.SeverityNotice)},
-				example: `"warning"`, meaning: "Findings this severe, or more, fail the run. All are listed."},
-			{name: "enabled", at: of(func(g *GateConfig) any { return &g.Enabled }), fallback: "true", example: "false",
-				meaning: "`false` switches the gate off and keeps its settings."},
-			{name: "config", at: of(func(g *GateConfig) any { return &g.Config }), file: true, unset: "the scanner's own rules",
-				example: `"/etc/waymark/tflint.hcl"`,
-				meaning: "The operator's own rules, outside of the repository: a configuration file for tflint, a folder of checks for Checkov."},
-			{name: "check", at: of(func(g *GateConfig) any { return &g.Check }), check: checkCheckID, unset: "all checks",
-				example: `["CKV_AWS_18"]`, meaning: "Checkov only: run these checks alone."},
-			{name: "skip_check", at: of(func(g *GateConfig) any { return &g.SkipCheck }), check: checkCheckID, unset: "none",
-				example: `["CKV_AWS_144"]`, meaning: "Checkov only: leave these checks out."},
-		},
-	}
-}
-
-func policyBlock() block {
-	return block{
-		name:  "policy",
-		in:    within(func(c *Config, _ string) any { return &c.Policy }),
-		about: "What the code may use, judged from the files before anything is executed.",
-		fields: []field{
-			{name: "allowed_providers", at: of(func(p *Policy) any { return &p.AllowedProviders }), check: checkPattern, unset: "all",
-				example: `["hashicorp/*"]`, meaning: "Patterns of provider sources."},
-			{name: "allowed_modules", at: of(func(p *Policy) any { return &p.AllowedModules }), check: checkPattern, unset: "all",
-				example: `["terraform-aws-modules/*/aws"]`, meaning: "Patterns of module sources. Paths inside the repository are always allowed."},
 		},
 	}
 }

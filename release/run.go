@@ -71,13 +71,6 @@ type Changes struct {
 // Any reports whether anything changes.
 func (c Changes) Any() bool { return c != Changes{} }
 
-// Approval is one person's yes, bound to the digest of the plan it was given for.
-type Approval struct {
-	Actor      string    `json:"actor"`
-	PlanDigest string    `json:"plan_digest"`
-	At         time.Time `json:"at"`
-}
-
 // Run is one execution for a target.
 type Run struct {
 	ID         int64
@@ -101,6 +94,20 @@ type Run struct {
 	PlanDigest        string
 	ApprovalsRequired int
 	Approvals         []Approval
+	// Requirements are what ApprovalsRequired was made from: the environment's own
+	// and those of policies on the plan. Empty for runs from before there were any.
+	Requirements []Requirement
+	// ApproveBy is until when the plan may be approved and applied; zero for ever.
+	ApproveBy time.Time
+	// WaitUntil is until when a run that may not go on now waits at the earliest,
+	// for a window or the end of a freeze. Zero: it waits for neither.
+	WaitUntil time.Time
+	// OverriddenBy is who let the run go on outside of the windows; empty: nobody.
+	OverriddenBy string
+	// SoftGates are gates that found what would have failed the run, in their soft mode.
+	SoftGates []string
+	// Ref is what a speculative plan without a tag was asked for, such as a branch.
+	Ref string
 	// Outputs of the applied code; sensitive ones are masked.
 	Outputs    map[string]string
 	Evidence   *Evidence // of a run that is, or was, unknown; nil before it is gathered
@@ -148,7 +155,11 @@ func (r *Run) SetStage(stage Stage) {
 type Verdict struct {
 	Action VerdictAction
 	Actor  string // as authenticated; "local" on an open loopback service
-	Reason string
+	// Emails and Groups are what else is known of the actor.
+	Emails, Groups []string
+	Reason         string
+	// PlanDigest is the plan that the actor saw; empty: whichever there is.
+	PlanDigest string
 	// As says how an unknown run is resolved; empty for every other action.
 	As Resolution
 }
@@ -163,6 +174,8 @@ const (
 	Cancel  VerdictAction = "cancel"
 	Retry   VerdictAction = "retry"
 	Resolve VerdictAction = "resolve"
+	// Override lets a run go on that waits for a window or the end of a freeze.
+	Override VerdictAction = "override"
 )
 
 // Resolution is how an unknown run is settled.

@@ -56,27 +56,30 @@ type Record struct {
 const runColumns = `id, kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account,
 	state, stages, changes, findings, reason, attempt, runner_dir, applying, plan_digest, plan_key,
 	approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at, lock_owner,
-	worker, epoch, handed_back, pool, config_digest, ran_on, state_before, evidence, pushed_by`
+	worker, epoch, handed_back, pool, config_digest, ran_on, state_before, evidence, pushed_by,
+	requirements, approve_by, wait_until, overridden_by, soft_gates, ref`
 
 func scanRun(sc scanner) (Record, error) {
 	var r Record
-	var stages, changes, findings, approvals, outputs, before, evidence string
-	var applying, created, started, finished int64
+	var stages, changes, findings, approvals, outputs, before, evidence, requirements, soft string
+	var applying, created, started, finished, approveBy, waitUntil int64
 	err := sc.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.ObjectID, &r.Commit,
 		&r.Target.Env, &r.Target.Scope, &r.Target.Team, &r.Account, &r.State, &stages, &changes, &findings,
 		&r.Reason, &r.Attempt, &r.RunnerDir, &applying, &r.PlanDigest, &r.PlanKey,
 		&r.ApprovalsRequired, &approvals, &outputs, &r.CancelledBy, &r.CreatedBy, &created, &started, &finished, &r.LockOwner,
-		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest, &r.RanOn, &before, &evidence, &r.PushedBy)
+		&r.Worker, &r.Epoch, &r.HandedBack, &r.Pool, &r.ConfigDigest, &r.RanOn, &before, &evidence, &r.PushedBy,
+		&requirements, &approveBy, &waitUntil, &r.OverriddenBy, &soft, &r.Ref)
 	if err != nil {
 		return Record{}, err
 	}
 	r.Applying = applying == 1
 	r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)
+	r.ApproveBy, r.WaitUntil = fromMillis(approveBy), fromMillis(waitUntil)
 	for _, f := range []struct {
 		text string
 		into any
 	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs},
-		{before, &r.StateBefore}, {evidence, &r.Evidence}} {
+		{before, &r.StateBefore}, {evidence, &r.Evidence}, {requirements, &r.Requirements}, {soft, &r.SoftGates}} {
 		if err := json.Unmarshal([]byte(f.text), f.into); err != nil {
 			return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
 		}
@@ -310,11 +313,13 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 		runner_dir = $8, applying = $9, plan_digest = $10, plan_key = $11, approvals_required = $12, approvals = $13,
 		outputs = $14, cancelled_by = $15, started_at = $16, finished_at = $17, account = $18, lock_owner = $19,
 		worker = $20, epoch = $21, handed_back = $22, ran_on = $23,
-		state_before = $24, evidence = $25, pushed_by = $26 WHERE id = $1`,
+		state_before = $24, evidence = $25, pushed_by = $26,
+		requirements = $27, approve_by = $28, wait_until = $29, overridden_by = $30, soft_gates = $31 WHERE id = $1`,
 		r.ID, string(r.State), jsonText(r.Stages), jsonText(r.Changes), jsonText(r.Findings), r.Reason, r.Attempt,
 		r.RunnerDir, applying, r.PlanDigest, r.PlanKey, r.ApprovalsRequired, jsonText(r.Approvals),
 		jsonText(r.Outputs), r.CancelledBy, millis(r.StartedAt), millis(r.FinishedAt), r.Account, r.LockOwner,
-		r.Worker, r.Epoch, r.HandedBack, r.RanOn, jsonText(r.StateBefore), jsonText(r.Evidence), r.PushedBy)
+		r.Worker, r.Epoch, r.HandedBack, r.RanOn, jsonText(r.StateBefore), jsonText(r.Evidence), r.PushedBy,
+		jsonText(r.Requirements), millis(r.ApproveBy), millis(r.WaitUntil), r.OverriddenBy, jsonText(r.SoftGates))
 	if uniqueViolation(err) {
 		return fmt.Errorf("run %d: %w: another run holds %s", r.ID, release.ErrConflict, r.Target)
 	}

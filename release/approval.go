@@ -1,0 +1,63 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Approval is one person's yes, bound to the digest of the plan it was given for.
+type Approval struct {
+	Actor      string    `json:"actor"`
+	Groups     []string  `json:"groups,omitempty"` // of the actor, as of then
+	PlanDigest string    `json:"plan_digest"`
+	At         time.Time `json:"at"`
+}
+
+// Requirement is how many people, and which, must approve a plan. A run may have
+// several, each of which must be met; one approval counts for all that it fits.
+type Requirement struct {
+	Count int `json:"count"` // at least 1
+	// From names users and, as "group:NAME", groups whose members count; empty:
+	// everyone who may approve runs of the target.
+	From []string `json:"from,omitempty"`
+	Why  string   `json:"why"` // who asks for it, such as "environment prod" or a policy's rule
+}
+
+// String prints a requirement for people.
+func (q Requirement) String() string {
+	text := "1 approval"
+	if q.Count != 1 {
+		text = fmt.Sprintf("%d approvals", q.Count)
+	}
+	if len(q.From) > 0 {
+		text += " from " + strings.Join(q.From, " or ")
+	}
+	if q.Why != "" {
+		text += " (" + q.Why + ")"
+	}
+	return text
+}
+
+// GroupPrefix marks a group in Requirement.From.
+const GroupPrefix = "group:"
+
+// Accepts reports whether an approval by this person counts.
+func (q Requirement) Accepts(actor string, groups []string) bool {
+	if len(q.From) == 0 || slices.Contains(q.From, actor) {
+		return true
+	}
+	return slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(q.From, GroupPrefix+g) })
+}
+
+// Missing is how many approvals of the plan with this digest a requirement lacks.
+func (q Requirement) Missing(approvals []Approval, digest string) int {
+	missing := q.Count
+	for _, a := range approvals {
+		if a.PlanDigest == digest && q.Accepts(a.Actor, a.Groups) {
+			missing--
+		}
+	}
+	return max(0, missing)
+}
