@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,8 +33,14 @@ type replica struct {
 	pid  func() int
 }
 
-// newFleet starts n services. extra is added to the configuration.
-func newFleet(t *testing.T, n int, extra string) *fleet {
+// newFleet starts n services. extra is added to the configuration, of which
+// replaced says what stands for what.
+func newFleet(t *testing.T, n int, extra string, replaced ...string) *fleet {
+	t.Helper()
+	return newFleetWith(t, n, testHeartbeat, extra, replaced...)
+}
+
+func newFleetWith(t *testing.T, n int, heartbeat time.Duration, extra string, replaced ...string) *fleet {
 	t.Helper()
 	first, _ := newAWSWorld(t, "tofu", fileLock, "")
 	f := &fleet{world: first, shared: t.TempDir()}
@@ -46,8 +53,9 @@ func newFleet(t *testing.T, n int, extra string) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := strings.NewReplacer(`data_dir       = "data"`, fmt.Sprintf("data_dir = env(\"WORLD_DATA\")\n  database = env(\"WORLD_DATABASE\")\n  heartbeat = %q", testHeartbeat),
-		`shutdown_grace = "100ms"`, `shutdown_grace = "5s"`).Replace(string(text)) +
+	replace := append(replaced, `data_dir       = "data"`, "data_dir = env(\"WORLD_DATA\")\n  database = env(\"WORLD_DATABASE\")\n  heartbeat = env(\"WORLD_HEARTBEAT\")",
+		`shutdown_grace = "100ms"`, `shutdown_grace = "5s"`)
+	config := strings.NewReplacer(replace...).Replace(string(text)) +
 		fmt.Sprintf("blobs { folder = %q }\nrunner {\n  writable = [%[1]q]\n  readable = [%q]\n}\n", f.shared, filepath.Dir(first.env["WORLD_ENGINE"])) + extra
 	database := testkit.Postgres(t)
 	for range n {
@@ -56,6 +64,7 @@ func newFleet(t *testing.T, n int, extra string) *fleet {
 			r.env[k] = v
 		}
 		r.env["WORLD_ENGINE"], r.env["WORLD_DATABASE"], r.env["WORLD_DATA"] = f.engine, database, filepath.Join(r.dir, "data")
+		r.env["WORLD_HEARTBEAT"] = heartbeat.String()
 		r.file = filepath.Join(r.dir, "waymark.hcl")
 		if err := os.WriteFile(r.file, []byte(config), 0o600); err != nil {
 			t.Fatal(err)
@@ -191,10 +200,28 @@ func TestAnApplyThatNobodySawTheEndOf(t *testing.T) {
 }
 
 // TestAStoppedWorkerIsFenced stops a worker in the middle of an apply for longer
-// than the heartbeat. It loses the run, and when it goes on again the run's end
-// is what its runner came to; nothing is applied twice.
+// than a heartbeat: the run is taken from it, applied once, and what its runner
+// came to is told when it is back.
 func TestAStoppedWorkerIsFenced(t *testing.T) {
 	f := newFleet(t, 2, "")
+	f.fenced(0)
+}
+
+// TestAWorkerStoppedForAMinuteIsFenced is the same with the heartbeat that
+// services have by default.
+func TestAWorkerStoppedForAMinuteIsFenced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes more than a minute")
+	}
+	f := newFleetWith(t, 2, 30*time.Second, "")
+	f.fenced(time.Minute)
+}
+
+// fenced stops a worker in the middle of an apply until others took its run, and
+// for at least so long.
+func (f *fleet) fenced(atLeast time.Duration) {
+	t := f.t
+	t.Helper()
 	f.hold("apply")
 	f.remote.Commit(f.countsApplies("0"))
 	f.push(fleetTag)
@@ -203,9 +230,11 @@ func TestAStoppedWorkerIsFenced(t *testing.T) {
 	if err := syscall.Kill(stopped.pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	over := time.After(atLeast)
 	f.until(fleetTag, release.Unknown)
 	f.letGo("apply")
 	f.await("the end of the apply", func() bool { return len(f.applied()) == 1 })
+	<-over
 	if err := syscall.Kill(stopped.pid(), syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -223,19 +252,23 @@ func TestAStoppedWorkerIsFenced(t *testing.T) {
 	t.Errorf("the end is not told as evidence: %v", f.actions())
 }
 
-// TestRollingUpgrade replaces three services one after the other while applies
-// go on: each ends well, each ran once.
+// TestRollingUpgrade replaces three services one after the other while thirty
+// applies go on: each ends well, each ran once.
 func TestRollingUpgrade(t *testing.T) {
-	f := newFleet(t, 3, "")
-	f.remote.Commit(f.countsApplies("2"))
+	regions := []string{"us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "ap-southeast-1", "ap-northeast-1", "sa-east-1"}
+	quoted, err := json.Marshal(regions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFleet(t, 3, "", "max_runs       = 4", "max_runs = 10", `["us-east-1", "eu-central-1"]`, string(quoted))
+	f.remote.Commit(f.countsApplies("5"))
 	var tags []string
-	for _, env := range []string{"dev", "prod"} {
-		for _, region := range []string{"us-east-1", "eu-central-1"} {
-			for _, team := range []string{"research", "risk"} {
-				tags = append(tags, fmt.Sprintf("%s_%s/%s/1.0", env, region, team))
-			}
+	for _, region := range regions {
+		for _, cell := range []string{"dev_%s/research", "dev_%s/risk", "prod_%s/research", "prod_%s/risk"} {
+			tags = append(tags, fmt.Sprintf(cell, region)+"/1.0")
 		}
 	}
+	tags = tags[:30]
 	for _, tag := range tags {
 		f.push(tag)
 	}
