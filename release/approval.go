@@ -23,6 +23,39 @@ type Requirement struct {
 	// everyone who may approve runs of the target.
 	From []string `json:"from,omitempty"`
 	Why  string   `json:"why"` // who asks for it, such as "environment prod" or a policy's rule
+	// Of says to what the requirement belongs; empty: to the tag, so that every run
+	// of the release has it.
+	Of RequirementOf `json:"of,omitempty"`
+}
+
+// RequirementOf is what a requirement vanishes with.
+type RequirementOf string
+
+// What requirements belong to, tags apart.
+const (
+	OfEnvironment RequirementOf = "environment" // the configuration at the time when the run was queued
+	OfPlan        RequirementOf = "plan"        // the plan, and the code as it was then judged
+)
+
+// Again returns the requirements of another run for the release of a run that had
+// old: those of the tag, and fresh ones of the environment.
+func Again(old, fresh []Requirement) []Requirement {
+	tags := slices.DeleteFunc(slices.Clone(old), func(q Requirement) bool { return q.Of != "" })
+	return append(slices.Clone(fresh), tags...)
+}
+
+// Unplanned leaves out the requirements that vanish with the plan.
+func Unplanned(all []Requirement) []Requirement {
+	return slices.DeleteFunc(slices.Clone(all), func(q Requirement) bool { return q.Of == OfPlan })
+}
+
+// MostRequired is the largest count among n and the requirements: how many
+// approvals a plan needs at least.
+func MostRequired(n int, all []Requirement) int {
+	for _, q := range all {
+		n = max(n, q.Count)
+	}
+	return n
 }
 
 // String prints a requirement for people.

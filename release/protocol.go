@@ -138,17 +138,19 @@ const (
 
 // Result is the one result file of a runner, written by rename as its last act.
 type Result struct {
-	Format     int               `json:"format"`
-	RunID      int64             `json:"run_id"`
-	Attempt    int               `json:"attempt"`
-	Phase      Phase             `json:"phase"`
-	Outcome    Outcome           `json:"outcome"`
-	Reason     string            `json:"reason,omitempty"`
-	Stages     []Stage           `json:"stages"`
-	Findings   []Finding         `json:"findings,omitempty"`
-	Gates      []GateResult      `json:"gates,omitempty"` // fresh results, for the cache
-	Plan       *PlanSummary      `json:"plan,omitempty"`
-	Applied    Changes           `json:"applied"`
-	Outputs    map[string]string `json:"outputs,omitempty"`
-	FinishedAt time.Time         `json:"finished_at"`
+	Format   int          `json:"format"`
+	RunID    int64        `json:"run_id"`
+	Attempt  int          `json:"attempt"`
+	Phase    Phase        `json:"phase"`
+	Outcome  Outcome      `json:"outcome"`
+	Reason   string       `json:"reason,omitempty"`
+	Stages   []Stage      `json:"stages"`
+	Findings []Finding    `json:"findings,omitempty"`
+	Gates    []GateResult `json:"gates,omitempty"` // fresh results, for the cache
+	Plan     *PlanSummary `json:"plan,omitempty"`
+	// Requirements are the approvals that policies on the code and on the plan ask for.
+	Requirements []Requirement     `json:"requirements,omitempty"`
+	Applied      Changes           `json:"applied"`
+	Outputs      map[string]string `json:"outputs,omitempty"`
+	FinishedAt   time.Time         `json:"finished_at"`
 }

@@ -27,6 +27,8 @@ type Release struct {
 	Message    string
 	Signature  string // armoured, empty where unsigned
 	SignedBy   Signer // whom the signature was verified to be of; zero where it was not
+	Author     string // of the commit, "Name <address>"; empty where it was not recorded
+	Committer  string // likewise
 	SeenAt     time.Time
 	Decision   Decision
 	Reason     string

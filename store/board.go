@@ -31,19 +31,33 @@ func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Releas
 	if err != nil {
 		return nil, "", fmt.Errorf("listing releases: %w", err)
 	}
-	all, err := collect(rs, func(r rows) (release.Release, error) {
-		var v release.Release
-		var tagged, seen int64
-		err := r.Scan(&v.ID, &v.Repository, &v.Tag, &v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Version,
-			&v.ObjectID, &v.Commit, &v.Tagger, &tagged, &v.Message, &v.Signature, &seen, &v.Decision, &v.Reason,
-			&v.SignedBy.Name, &v.SignedBy.Key, &v.SignedBy.Kind)
-		v.TaggedAt, v.SeenAt = fromMillis(tagged), fromMillis(seen)
-		return v, err
-	})
+	all, err := collect(rs, func(r rows) (release.Release, error) { return scanRelease(r) })
 	if err != nil {
 		return nil, "", fmt.Errorf("listing releases: %w", err)
 	}
 	return trim(all, w.limit, func(r release.Release) int64 { return r.ID })
+}
+
+// Release returns one release, or release.ErrNotFound.
+func (s *Store) Release(ctx context.Context, id int64) (release.Release, error) {
+	v, err := scanRelease(s.db.row(ctx, "SELECT id, "+releaseFields+" FROM releases WHERE id = $1", id))
+	if noRows(err) {
+		return v, fmt.Errorf("release %d: %w", id, release.ErrNotFound)
+	}
+	if err != nil {
+		return v, fmt.Errorf("reading release %d: %w", id, err)
+	}
+	return v, nil
+}
+
+// scanRelease reads an id and releaseFields.
+func scanRelease(r scanner) (v release.Release, err error) {
+	var tagged, seen int64
+	err = r.Scan(&v.ID, &v.Repository, &v.Tag, &v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Version,
+		&v.ObjectID, &v.Commit, &v.Tagger, &tagged, &v.Message, &v.Signature, &seen, &v.Decision, &v.Reason,
+		&v.SignedBy.Name, &v.SignedBy.Key, &v.SignedBy.Kind, &v.Author, &v.Committer)
+	v.TaggedAt, v.SeenAt = fromMillis(tagged), fromMillis(seen)
+	return v, err
 }
 
 // TargetStatus is one target of the board.

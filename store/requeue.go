@@ -60,7 +60,7 @@ func (s *Store) requeue(ctx context.Context, t tx, id int64, entry audit.Entry, 
 		return 0, fmt.Errorf("%w: tag %q has moved or was deleted since run %d; push a new version", release.ErrRefused, old.Tag, id)
 	}
 	entry.Details = withDetail(entry.Details, "of", release.FormatID(id))
-	old.CreatedBy, old.ApprovalsRequired = entry.Actor, a.Approvals
+	old.CreatedBy, old.ApprovalsRequired, old.Requirements = entry.Actor, a.Approvals, release.Again(old.Requirements, a.Requirements)
 	old.Pool, old.ConfigDigest = cmp.Or(a.Pool, old.Pool), cmp.Or(a.ConfigDigest, old.ConfigDigest)
 	return s.queueRun(ctx, t, old, a.Info, false, entry)
 }

@@ -96,7 +96,7 @@ func adoptBatch(ctx context.Context, t tx, repository string, now int64, tags []
 	for _, r := range tags {
 		place(&refs, &refArgs, repository, r.Tag, r.ObjectID, r.ObjectID)
 		place(&rels, &relArgs, repository, r.Tag, r.Target.Env, r.Target.Scope, r.Target.Team, r.Version, r.ObjectID,
-			r.Commit, "", 0, "", "", now, string(release.Adopted), "there at first contact", "", "", "")
+			r.Commit, "", 0, "", "", now, string(release.Adopted), "there at first contact", "", "", "", "", "")
 	}
 	if _, err := t.exec(ctx, "INSERT INTO tag_refs (repository, name, pinned_id, seen_id) VALUES "+refs.String(), refArgs...); err != nil {
 		return err
@@ -106,7 +106,8 @@ func adoptBatch(ctx context.Context, t tx, repository string, now int64, tags []
 }
 
 const releaseFields = `repository, tag, env, scope, team, version, object_id, commit_id,
-	tagger, tagged_at, message, signature, seen_at, decision, reason, signer, signer_key, signer_kind`
+	tagger, tagged_at, message, signature, seen_at, decision, reason, signer, signer_key, signer_kind,
+	author, committer`
 
 // TargetInfo is what the configuration says of a target.
 type TargetInfo struct {
@@ -129,6 +130,9 @@ type Admission struct {
 	// Info, Approvals and Supersede are for an admitted one.
 	Info      TargetInfo
 	Approvals int
+	// Requirements are what the environment and the tag's policies ask for before
+	// the run may apply; Approvals is raised to the largest of them.
+	Requirements []release.Requirement
 	// Supersede ends runs of the target that are still queued.
 	Supersede bool
 	// Pool names the workers that may have the run; empty: release.DefaultPool.
@@ -163,7 +167,7 @@ func (s *Store) Admit(ctx context.Context, a Admission) (rel release.Release, ru
 		}
 		r := Record{ObjectID: rel.ObjectID, Run: release.Run{Kind: release.Deploy, Repository: rel.Repository,
 			ReleaseID: rel.ID, Tag: rel.Tag, Version: rel.Version, Commit: rel.Commit, Target: rel.Target,
-			Account: a.Info.Account, ApprovalsRequired: a.Approvals, CreatedBy: rel.Tagger},
+			Account: a.Info.Account, ApprovalsRequired: a.Approvals, Requirements: a.Requirements, CreatedBy: rel.Tagger},
 			Pool: a.Pool, ConfigDigest: a.ConfigDigest}
 		runID, err = s.queueRun(ctx, t, r, a.Info, a.Supersede, aboutRelease("run.queued", rel))
 		return err
@@ -191,10 +195,10 @@ func (s *Store) insertRelease(ctx context.Context, t tx, r *release.Release) (id
 		r.SeenAt = s.now().UTC().Truncate(time.Millisecond)
 	}
 	err = t.row(ctx, "INSERT INTO releases ("+releaseFields+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) RETURNING id`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) RETURNING id`,
 		r.Repository, r.Tag, r.Target.Env, r.Target.Scope, r.Target.Team, r.Version, r.ObjectID, r.Commit,
 		r.Tagger, millis(r.TaggedAt), r.Message, r.Signature, millis(r.SeenAt), string(r.Decision), r.Reason,
-		r.SignedBy.Name, r.SignedBy.Key, r.SignedBy.Kind).Scan(&id)
+		r.SignedBy.Name, r.SignedBy.Key, r.SignedBy.Kind, r.Author, r.Committer).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("recording tag %q: %w", r.Tag, err)
 	}
@@ -227,11 +231,12 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 	err := t.row(ctx, `INSERT INTO runs (kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team,
 			account, state, stages, changes, findings, reason, attempt, step, runner_dir, applying, plan_digest, plan_key,
 			approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at,
-			pool, config_digest)
+			pool, config_digest, requirements)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', 'null', '{}', '{}', '', 0, 0, '', 0, '', '',
-			$12, 'null', 'null', '', $13, $14, 0, 0, $15, $16) RETURNING id`,
+			$12, 'null', 'null', '', $13, $14, 0, 0, $15, $16, $17) RETURNING id`,
 		string(r.Kind), r.Repository, r.ReleaseID, r.Tag, r.Version, r.ObjectID, r.Commit, r.Target.Env, r.Target.Scope,
-		r.Target.Team, info.Account, r.ApprovalsRequired, r.CreatedBy, millis(s.now()), r.Pool, r.ConfigDigest).Scan(&r.ID)
+		r.Target.Team, info.Account, release.MostRequired(r.ApprovalsRequired, r.Requirements), r.CreatedBy, millis(s.now()), r.Pool, r.ConfigDigest,
+		jsonText(r.Requirements)).Scan(&r.ID)
 	if err != nil {
 		return 0, fmt.Errorf("queueing a run for %q: %w", r.Tag, err)
 	}
