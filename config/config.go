@@ -115,10 +115,14 @@ type Environment struct {
 	Regions      []string
 	PromotesFrom string // environment in which a version must have succeeded before; empty: none
 	Approvals    int    // people who must approve a plan
-	Downgrade    string // "refuse" or "allow"
-	Queue        string // "all" or "supersede"
-	Unknown      string // what becomes of an unknown run: "ask" or "replan"
-	Accounts     []string
+	// Approvers may approve: users and, as "group:NAME", groups; empty: whoever may
+	// approve runs of the target.
+	Approvers      []string
+	ApprovalExpiry time.Duration // how long a plan can be approved and applied; 0: for ever
+	Downgrade      string        // "refuse" or "allow"
+	Queue          string        // "all" or "supersede"
+	Unknown        string        // what becomes of an unknown run: "ask" or "replan"
+	Accounts       []string
 	// RequireSignature refuses tags that none of the signers have signed.
 	RequireSignature bool
 	Signers          []string // names of those who may sign; empty: all

@@ -18,6 +18,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkRepositories(cfg)
 	d.checkEnvironments(cfg)
 	d.checkPromotion(cfg)
+	d.checkApprovals(cfg)
 	d.checkGates(cfg)
 	d.checkAccountUse(cfg)
 	d.checkGlobalUse(cfg)

@@ -65,6 +65,25 @@ func TestProblems(t *testing.T) {
 		{"bad env name", minimal + `environment "Dev_1" { regions = ["us-east-1"] }`, `the name of environment "Dev_1" cannot be "Dev_1": write a lower-case letter`},
 		{"bad team", strings.Replace(minimal, `"risk"`, `"Risk"`, 1), `teams[1] cannot be "Risk"`},
 		{"no teams", strings.Replace(minimal, `["research", "risk"]`, `[]`, 1), `:3:1: teams is empty`},
+		{"approver without a name", minimal + `environment "x" {
+  regions   = ["us-east-1"]
+  approvals = 1
+  approvers = ["group:"]
+}`, `environment.x.approvers[0] cannot be "group:": write a user such as "alice@example.org"`},
+		{"approvers in one string", minimal + `environment "x" {
+  regions   = ["us-east-1"]
+  approvals = 1
+  approvers = ["alice, bob"]
+}`, `environment.x.approvers[0] cannot be "alice, bob": write one user or group per string`},
+		{"approvers of nothing", minimal + `environment "x" {
+  regions   = ["us-east-1"]
+  approvers = ["alice"]
+}`, `:8:3: environment "x" has approvers and needs no approvals: write approvals = 1`},
+		{"too few approvers", minimal + `environment "x" {
+  regions   = ["us-east-1"]
+  approvals = 2
+  approvers = ["alice@example.org", "Alice@example.org"]
+}`, `:9:3: environment "x" needs 2 approvals and has approvers for 1: name more people or a group`},
 		{"promotes from nowhere", minimal + `environment "prod" {
   regions       = ["us-east-1"]
   promotes_from = "deb"

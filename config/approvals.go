@@ -1,0 +1,66 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/waymark-cd/waymark/release"
+)
+
+// Requirements are the approvals that the environment itself asks for; none
+// where it asks for none.
+func (e Environment) Requirements() []release.Requirement {
+	if e.Approvals == 0 {
+		return nil
+	}
+	return []release.Requirement{{Count: e.Approvals, From: e.Approvers, Why: "environment " + e.Name, Of: release.OfEnvironment}}
+}
+
+func approvalFields() []field {
+	return []field{
+		{name: "approvals", at: of(func(e *Environment) any { return &e.Approvals }), fallback: "0", max: 20,
+			example: "1", meaning: "How many people must approve a plan before it is applied. More than one needs people whom the service can tell apart."},
+		{name: "approvers", at: of(func(e *Environment) any { return &e.Approvers }), check: checkApprover,
+			unset:   "everyone who may approve runs of the target",
+			example: `["group:release", "alice@example.org"]`,
+			meaning: "Who these people may be: users as the service names them, and `group:NAME` for the members of a group. The tagger, the author and the committer of the commit and whoever signed the tag never count."},
+		{name: "approval_expiry", at: of(func(e *Environment) any { return &e.ApprovalExpiry }), fallback: `"72h"`,
+			example: `"8h"`, meaning: "How long after it was made a plan can be approved and applied; then its run ends as rejected. `\"0s\"` for no limit."},
+	}
+}
+
+// checkApprover judges a user or a group.
+func checkApprover(s string) (summary, detail string) {
+	name, isGroup := strings.CutPrefix(s, release.GroupPrefix)
+	switch {
+	case name == "" || name != strings.TrimSpace(name) || strings.ContainsAny(name, "\r\n\t\x00"):
+		return fmt.Sprintf("cannot be %q", short(s)), `write a user such as "alice@example.org", or "group:release" for a group`
+	case !isGroup && strings.ContainsAny(name, " ,"):
+		return fmt.Sprintf("cannot be %q", short(s)), "write one user or group per string"
+	}
+	return "", ""
+}
+
+// checkApprovals finds approvals that nobody asks for, and those that can never be given.
+func (d *decoder) checkApprovals(cfg *Config) {
+	for _, e := range cfg.Environments {
+		if len(e.Approvers) == 0 || d.broken["environment."+e.Name+".approvals"] || d.broken["environment."+e.Name+".approvers"] {
+			continue
+		}
+		at := d.at("environment", e.Name, "approvers")
+		if e.Approvals == 0 {
+			d.report(at, fmt.Sprintf("environment %q has approvers and needs no approvals", e.Name), "write approvals = 1, or take approvers out")
+			continue
+		}
+		people := map[string]bool{}
+		for _, who := range e.Approvers {
+			people[strings.ToLower(who)] = true
+		}
+		isGroup := func(s string) bool { return strings.HasPrefix(s, release.GroupPrefix) }
+		if !slices.ContainsFunc(e.Approvers, isGroup) && len(people) < e.Approvals {
+			d.report(at, fmt.Sprintf("environment %q needs %d approvals and has approvers for %d", e.Name, e.Approvals, len(people)),
+				"name more people or a group, or lower approvals")
+		}
+	}
+}
