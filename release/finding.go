@@ -32,7 +32,7 @@ func (s Severity) AtLeast(floor Severity) bool { return s.rank() <= floor.rank()
 
 // Finding is what a gate or a policy reports.
 type Finding struct {
-	Source   string   `json:"source"` // "tflint", "checkov", "policy"
+	Source   string   `json:"source"` // such as "tflint", or "policy"
 	Rule     string   `json:"rule"`
 	Severity Severity `json:"severity"`
 	File     string   `json:"file,omitempty"` // relative to the repository, slashes
@@ -43,21 +43,35 @@ type Finding struct {
 	// Suppressed is the comment by which the code itself skips the rule. Such a
 	// finding is listed and does not count.
 	Suppressed string `json:"suppressed,omitempty"`
+	// Waived is the waiver of the configuration that covers the finding. Such a
+	// finding is listed and does not count.
+	Waived Waived `json:"waived,omitzero"`
 }
 
-// FindingCount counts findings that are not suppressed.
+// Waived says by whose word, and until when, a finding does not count.
+type Waived struct {
+	Name    string `json:"name"` // of the waiver
+	Owner   string `json:"owner"`
+	Reason  string `json:"reason"`
+	Expires string `json:"expires"` // the last day, such as "2027-01-31"
+}
+
+// Counts reports whether a finding is neither suppressed nor waived.
+func (f Finding) Counts() bool { return f.Suppressed == "" && f.Waived == Waived{} }
+
+// FindingCount counts findings that are neither suppressed nor waived.
 type FindingCount struct {
 	Error   int `json:"error"`
 	Warning int `json:"warning"`
 	Notice  int `json:"notice"`
 }
 
-// CountFindings counts what is not suppressed.
+// CountFindings counts what is neither suppressed nor waived.
 func CountFindings(findings []Finding) FindingCount {
 	var c FindingCount
 	for _, f := range findings {
 		switch {
-		case f.Suppressed != "":
+		case !f.Counts():
 		case f.Severity == SeverityWarning:
 			c.Warning++
 		case f.Severity == SeverityNotice:
@@ -69,11 +83,12 @@ func CountFindings(findings []Finding) FindingCount {
 	return c
 }
 
-// Failing returns the findings that are at least as severe as floor and not suppressed.
+// Failing returns the findings that are at least as severe as floor and neither
+// suppressed nor waived.
 func Failing(findings []Finding, floor Severity) []Finding {
 	var out []Finding
 	for _, f := range findings {
-		if f.Suppressed == "" && f.Severity.AtLeast(floor) {
+		if f.Counts() && f.Severity.AtLeast(floor) {
 			out = append(out, f)
 		}
 	}

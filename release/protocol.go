@@ -84,11 +84,18 @@ type StackSpec struct {
 
 // GateSpec is one outside scanner.
 type GateSpec struct {
-	Name   string            `json:"name"` // "tflint", "checkov"
-	Path   string            `json:"path"` // absolute path of the executable
+	Name   string            `json:"name"`            // such as "tflint"
+	Path   string            `json:"path"`            // absolute path of the executable
+	Stage  StageName         `json:"stage,omitempty"` // StageLint or StageScan; empty: the gate's own
 	FailOn Severity          `json:"fail_on"`
+	Soft   bool              `json:"soft,omitempty"`   // what it finds is listed and never fails the run
 	Config map[string]string `json:"config,omitempty"` // the gate's own settings
-	Cached *GateResult       `json:"cached,omitempty"` // an earlier result for the same tree, version and settings
+	// Args and Format are of a gate that Waymark knows nothing of but its command:
+	// the arguments, and what it prints, "sarif" or "junit".
+	Args    []string    `json:"args,omitempty"`
+	Format  string      `json:"format,omitempty"`
+	Waivers []Waiver    `json:"waivers,omitempty"` // applied to fresh and to kept results
+	Cached  *GateResult `json:"cached,omitempty"`  // an earlier result for the same tree, version and settings
 }
 
 // GateResult is what a gate said of one tree.
@@ -97,13 +104,17 @@ type GateResult struct {
 	Version  string    `json:"version"`
 	Summary  string    `json:"summary"`
 	Findings []Finding `json:"findings"`
+	Report   *Report   `json:"report,omitempty"` // for people's own tools; nil where the gate has none
 }
 
-// PolicySpec configures the policy engine.
-type PolicySpec struct {
-	AllowedProviders []string `json:"allowed_providers,omitempty"` // patterns; empty: all
-	AllowedModules   []string `json:"allowed_modules,omitempty"`   // patterns of sources; empty: all; local paths always
+// Report is a gate's own report, as it is kept beside the findings.
+type Report struct {
+	Format  string `json:"format"`  // "sarif" or "junit"
+	Content string `json:"content"` // at most MaxReport bytes
 }
+
+// MaxReport is the most bytes of one gate's report that are kept.
+const MaxReport = 1 << 20
 
 // EventType says what an Event tells.
 type EventType string
