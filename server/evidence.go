@@ -21,7 +21,7 @@ func (s *Server) gatherEvidence(ctx context.Context, in *evidenceInput) (api.Run
 	if err != nil {
 		return api.Run{}, err
 	}
-	run, err = s.cfg.Evidence(ctx, run.ID, s.actor())
+	run, err = s.cfg.Evidence(ctx, run.ID, s.actor(ctx))
 	return wireRun(run), err
 }
 

@@ -19,25 +19,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 )
 
 type contextKey int
 
-const keyRequestID contextKey = 0
+const (
+	keyRequestID contextKey = iota
+	keyPerson
+)
 
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(keyRequestID).(string)
 	return id
-}
-
-// actor names who is behind a request that passed the guard, as far as the
-// service knows.
-func (s *Server) actor() string {
-	if s.cfg.Token == "" {
-		return "local"
-	}
-	return "token"
 }
 
 // metrics counts what happens at the door; what runs do is counted elsewhere.
@@ -86,7 +81,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := s.now()
 		id := rand.Text()
-		r = r.WithContext(context.WithValue(r.Context(), keyRequestID, id))
+		r = r.WithContext(withCaller(context.WithValue(r.Context(), keyRequestID, id)))
 		sw := &statusWriter{ResponseWriter: w}
 		sw.Header().Set("X-Request-Id", id)
 		defer func() {
@@ -138,6 +133,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			drain(r)
 			s.askForToken(w, r)
 			return
+		}
+		if s.knows(r) {
+			p := identity.Master()
+			if s.cfg.Token == "" {
+				p = identity.Anybody()
+			}
+			recognise(r.Context(), p)
 		}
 		next.ServeHTTP(w, r)
 	})

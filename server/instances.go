@@ -64,7 +64,7 @@ func (s *Server) drainInstance(ctx context.Context, in *drainInput) (api.Instanc
 	if in.Body != nil {
 		d = *in.Body
 	}
-	if err := s.cfg.Drain(ctx, in.ID, d.Undo, s.actor(), strings.TrimSpace(d.Reason)); err != nil {
+	if err := s.cfg.Drain(ctx, in.ID, d.Undo, s.actor(ctx), strings.TrimSpace(d.Reason)); err != nil {
 		return api.Instance{}, err
 	}
 	all, err := s.instances(ctx)

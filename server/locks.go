@@ -40,7 +40,7 @@ func (s *Server) unlock(ctx context.Context, in *unlockInput) (api.LockList, err
 	if s.cfg.Unlock == nil {
 		return api.LockList{}, fmt.Errorf("%w: this service cannot look at locks", release.ErrUnavailable)
 	}
-	u := release.Unlock{Target: target, Actor: s.actor()}
+	u := release.Unlock{Target: target, Actor: s.actor(ctx)}
 	if in.Body != nil {
 		u.ID, u.Force, u.Reason = in.Body.ID, in.Body.Force, strings.TrimSpace(in.Body.Reason)
 	}

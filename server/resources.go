@@ -130,7 +130,7 @@ type decideInput struct {
 // here; whether the run allows it is for Decide to say.
 func (s *Server) decide(action release.VerdictAction) handler[decideInput, api.Run] {
 	return func(ctx context.Context, in *decideInput) (api.Run, error) {
-		v := release.Verdict{Action: action, Actor: s.actor()}
+		v := release.Verdict{Action: action, Actor: s.actor(ctx)}
 		if in.Body != nil {
 			v.Reason, v.As = strings.TrimSpace(in.Body.Reason), release.Resolution(in.Body.As)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -199,7 +200,7 @@ func TestDecideCarriesTheVerdict(t *testing.T) {
 			t.Errorf("got %+v, %v", run, err)
 		}
 		want := release.Verdict{Action: release.Reject, Actor: c.actor, Reason: "too big"}
-		if len(w.verdicts) != 1 || w.verdicts[0] != want {
+		if len(w.verdicts) != 1 || !reflect.DeepEqual(w.verdicts[0], want) {
 			t.Errorf("got verdicts %+v, want %+v", w.verdicts, want)
 		}
 	}
