@@ -139,10 +139,11 @@ func TestEverythingOverEveryTransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Commit != first || !info.Annotated || info.Message != "first\n\nbody\n" ||
-			info.Tagger != "Test Tagger <tagger@example.org>" || info.TaggedAt.Year() != 2024 {
+			info.Tagger != "Test Tagger <tagger@example.org>" || info.TaggedAt.Year() != 2024 ||
+			info.Author != "Test Author <author@example.org>" || info.Committer != "Test Author <author@example.org>" {
 			t.Errorf("tag info %+v", info)
 		}
-		if light, err := r.Tag(t.Context(), refs["dev_global/research/1.1"]); err != nil || light.Annotated || light.Commit != first {
+		if light, err := r.Tag(t.Context(), refs["dev_global/research/1.1"]); err != nil || light.Annotated || light.Commit != first || light.Author != info.Author {
 			t.Errorf("lightweight tag: %+v, %v", light, err)
 		}
 		if off, err := r.Tag(t.Context(), refs["dev_global/research/2.0"]); err != nil || off.Commit != side {

@@ -25,6 +25,8 @@ type TagInfo struct {
 	Message   string // without the signature
 	Signature string // armoured OpenPGP, SSH or X.509; empty where unsigned
 	Commit    string // the commit that the tag names
+	Author    string // of that commit, "Name <mail>"
+	Committer string // likewise
 }
 
 // Tag reads a tag that was fetched. It fails with release.ErrNotFound where it
@@ -58,7 +60,11 @@ func (r *Repository) readTag(ctx context.Context, ref Ref, id plumbing.Hash) (Ta
 	}
 	switch obj.Type() {
 	case plumbing.CommitObject:
-		return TagInfo{Commit: ref.ObjectID}, nil
+		author, committer, err := commitPeople(obj)
+		if err != nil {
+			return TagInfo{}, r.markDamaged(err)
+		}
+		return TagInfo{Commit: ref.ObjectID, Author: author, Committer: committer}, nil
 	case plumbing.TagObject:
 	default:
 		return TagInfo{}, fmt.Errorf("%w: it names a %s, not a commit; tag a commit", release.ErrRefused, kindName(obj.Type()))
@@ -99,12 +105,44 @@ func (r *Repository) parseTag(ref Ref, raw []byte) (TagInfo, error) {
 	}
 	var who object.Signature
 	who.Decode([]byte(fields["tagger"]))
-	info := TagInfo{Annotated: true, Commit: target, TaggedAt: who.When.UTC()}
+	author, committer, err := commitPeople(commit)
+	if err != nil {
+		return TagInfo{}, r.markDamaged(fmt.Errorf("commit %s: %w", target, err))
+	}
+	info := TagInfo{Annotated: true, Commit: target, TaggedAt: who.When.UTC(), Author: author, Committer: committer}
 	if fields["tagger"] != "" {
 		info.Tagger = who.Name + " <" + who.Email + ">"
 	}
 	info.Message, info.Signature = splitSignature(body)
 	return info, nil
+}
+
+// maxCommitHead bounds how far into a commit its people are looked for.
+const maxCommitHead = 1 << 20
+
+// commitPeople reads who wrote and who committed a commit, "Name <mail>" each.
+// Where a name is there twice the first one counts, as for git.
+func commitPeople(obj plumbing.EncodedObject) (author, committer string, err error) {
+	in, err := obj.Reader()
+	if err != nil {
+		return "", "", err
+	}
+	defer in.Close()
+	raw, err := io.ReadAll(io.LimitReader(in, maxCommitHead))
+	if err != nil {
+		return "", "", err
+	}
+	head, _, _ := bytes.Cut(raw, []byte("\n\n"))
+	people := map[string]string{}
+	for line := range bytes.SplitSeq(head, []byte{'\n'}) {
+		key, value, _ := bytes.Cut(line, []byte{' '})
+		if _, twice := people[string(key)]; !twice {
+			var who object.Signature
+			who.Decode(value)
+			people[string(key)] = who.Name + " <" + who.Email + ">"
+		}
+	}
+	return people["author"], people["committer"], nil
 }
 
 // splitSignature cuts a tag's body where git does: at the last line that opens

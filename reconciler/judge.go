@@ -17,7 +17,7 @@ import (
 func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Inspection) (store.Admission, error) {
 	a := store.Admission{Release: release.Release{Repository: w.repo.Name, Tag: c.ref.Name, Target: targetOf(c.tag),
 		Version: c.tag.Version.String(), ObjectID: c.ref.ObjectID, Commit: seen.Commit, Tagger: seen.Tagger,
-		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Decision: release.Refused}}
+		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Author: seen.Author, Committer: seen.Committer, Decision: release.Refused}}
 	d, err := r.admissible(ctx, w, c, seen, &a.Release)
 	switch {
 	case errors.Is(err, release.ErrRefused), errors.Is(err, release.ErrInvalid):
@@ -29,6 +29,7 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 	env, _ := r.Config.Config.Environment(c.tag.Env)
 	a.Release.Decision = release.Admitted
 	a.Info, a.Approvals, a.Supersede = infoOf(d), d.Approvals, env.Queue == "supersede"
+	a.Requirements = append(env.Requirements(), a.Requirements...)
 	a.Pool, a.ConfigDigest = r.Config.Config.PoolOf(targetOf(c.tag)), r.Config.Config.Digest
 	return a, nil
 }

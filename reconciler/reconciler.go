@@ -49,8 +49,10 @@ type Inspection struct {
 	TaggedAt  time.Time
 	Message   string
 	Signature string
-	Reachable bool  // from the configured branch
-	Refusal   error // why the tag cannot be a release at all; nil where it can
+	Author    string // of the commit, "Name <address>"
+	Committer string // likewise
+	Reachable bool   // from the configured branch
+	Refusal   error  // why the tag cannot be a release at all; nil where it can
 }
 
 // Remote is one watched repository. Errors that wrap release.ErrUnavailable

@@ -394,7 +394,7 @@ func (r remote) Inspect(ctx context.Context, refs []reconciler.Ref) ([]reconcile
 			return nil, err
 		}
 		out[i] = reconciler.Inspection{Commit: info.Commit, Tagger: info.Tagger, TaggedAt: info.TaggedAt,
-			Message: info.Message, Signature: info.Signature, Reachable: reachable}
+			Message: info.Message, Signature: info.Signature, Reachable: reachable, Author: info.Author, Committer: info.Committer}
 	}
 	return out, nil
 }
