@@ -42,6 +42,8 @@ type Config struct {
 	Retention    Retention
 	Signers      []Signers // in file order
 
+	Access       []Access  // in file order
+	OIDC         []OIDC    // in file order
 	lookupEnv func(string) (string, bool)
 }
 
@@ -55,6 +57,9 @@ type Server struct {
 	ShutdownGrace time.Duration // how long a stopping service waits for its runs
 	Heartbeat     time.Duration // without a sign of life for so long an instance is dead
 }
+
+	URL            string   // by which people reach the page; empty: how a caller on loopback addresses it
+	TrustedProxies []string // addresses and ranges, as ParseProxy reads them
 
 // Repository is one git repository whose tags are watched.
 type Repository struct {

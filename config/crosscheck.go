@@ -29,6 +29,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkRetention(cfg)
 	d.checkSigners(cfg)
 	d.checkTargets(cfg)
+	d.checkAccess(cfg)
 }
 
 // at returns the place of an attribute, or of the nearest thing around it that
@@ -50,7 +51,7 @@ func (d *decoder) has(path ...string) bool {
 
 func (d *decoder) checkServer(cfg *Config) {
 	s := cfg.Server
-	if s.Listen != "" && !isLoopback(s.Listen) && !s.Token.IsSet() && !d.broken["server.token"] {
+	if s.Listen != "" && !isLoopback(s.Listen) && !s.Token.IsSet() && !d.broken["server.token"] && len(cfg.OIDC) == 0 {
 		d.report(d.at("server", "listen"), fmt.Sprintf("server.listen %q is open to the network and there is no token", s.Listen),
 			`write token = env("WAYMARK_TOKEN"), or listen on 127.0.0.1`)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 )
 
@@ -80,8 +81,8 @@ func schema() block {
 				meaning: "The Region from which global resources are deployed. It is `region` in the templates of global targets. Without it, tags with the scope `global` are refused."},
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
-			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), policyBlock(), runnerBlock(),
-			poolBlock(), blobsBlock(), retentionBlock(), signersBlock()},
+			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), waiverBlock(), policyBlock(), runnerBlock(),
+			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock()},
 	}
 }
 
@@ -90,10 +91,10 @@ func serverBlock() block {
 		name:  "server",
 		in:    within(func(c *Config, _ string) any { return &c.Server }),
 		about: "Where the service listens and keeps its data.",
-		fields: []field{
+		fields: slices.Concat([]field{
 			{name: "listen", at: of(func(s *Server) any { return &s.Listen }), check: checkListen,
 				fallback: `"127.0.0.1:8080"`, example: `"0.0.0.0:8080"`,
-				meaning: "Address and port of the API and the page. Any address beyond loopback needs `token`."},
+				meaning: "Address and port of the API and the page. Any address beyond loopback needs `token` or an `oidc` block."},
 			{name: "data_dir", at: of(func(s *Server) any { return &s.DataDir }), file: true,
 				fallback: `"waymark-data"`, example: `"/var/lib/waymark"`,
 				meaning: "Folder for the database, working copies, logs and embedded states. One service at a time."},
@@ -101,14 +102,14 @@ func serverBlock() block {
 				fallback: `"sqlite"`, example: `env("DATABASE_URL", "sqlite")`,
 				meaning: "`sqlite` for a file in `data_dir`, or the URL of a Postgres database, `postgres://user:password@host/name`."},
 			{name: "token", at: of(func(s *Server) any { return &s.Token }), unset: "no token", example: `env("WAYMARK_TOKEN")`,
-				meaning: "Bearer token that every request must carry. Required when `listen` is not loopback."},
+				meaning: "A bearer token whose holder may do everything, and is nobody in particular. Required when `listen` is not loopback and there is no `oidc` block."},
 			{name: "max_runs", at: of(func(s *Server) any { return &s.MaxRuns }), fallback: "8", min: 1, max: 1000,
 				example: "16", meaning: "How many runs may go on side by side. Runs for one target never do."},
 			{name: "shutdown_grace", at: of(func(s *Server) any { return &s.ShutdownGrace }), fallback: `"30s"`,
 				example: `"2m"`, meaning: "How long a stopping service waits for its runs. What still runs then goes on by itself and is found again at the next start."},
 			{name: "heartbeat", at: of(func(s *Server) any { return &s.Heartbeat }), fallback: `"30s"`, least: 2 * time.Second,
 				example: `"10s"`, meaning: "An instance without a sign of life for so long is declared dead, and others take over its runs. It gives one every sixth of this time. The same for all that share a database; at least `\"2s\"`."},
-		},
+		}, serverIdentityFields()),
 	}
 }
 
