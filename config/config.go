@@ -35,15 +35,16 @@ type Config struct {
 	Credentials  Credentials
 	Triggers     []Trigger
 	Gates        []GateConfig // all of them, also those that are not enabled
+	Waivers      []Waiver     // in file order, also those that have expired
 	Policy       Policy
 	Runner       Runner
 	Pools        []Pool // in file order
 	Blobs        Blobs
 	Retention    Retention
 	Signers      []Signers // in file order
-
 	Access       []Access  // in file order
 	OIDC         []OIDC    // in file order
+
 	lookupEnv func(string) (string, bool)
 }
 
@@ -56,10 +57,10 @@ type Server struct {
 	MaxRuns       int           // runs side by side, at least 1
 	ShutdownGrace time.Duration // how long a stopping service waits for its runs
 	Heartbeat     time.Duration // without a sign of life for so long an instance is dead
-}
 
 	URL            string   // by which people reach the page; empty: how a caller on loopback addresses it
 	TrustedProxies []string // addresses and ranges, as ParseProxy reads them
+}
 
 // Repository is one git repository whose tags are watched.
 type Repository struct {
@@ -131,6 +132,11 @@ type Environment struct {
 	// RequireSignature refuses tags that none of the signers have signed.
 	RequireSignature bool
 	Signers          []string // names of those who may sign; empty: all
+	// Gates judge its runs, SoftGates those of them that never fail one, and
+	// GateFailOn says by gate how severe findings must be where that differs.
+	Gates      []string
+	SoftGates  []string
+	GateFailOn map[string]string
 }
 
 // AWS is how the service and its runs reach AWS.
@@ -156,17 +162,6 @@ type Trigger struct {
 	Kind     string // "sqs"
 	QueueURL string
 	Region   string // empty: that of the URL
-}
-
-// GateConfig is one outside scanner.
-type GateConfig struct {
-	Name      string           // "tflint" or "checkov"
-	Path      string           // absolute, or a bare name to look up on PATH; empty: Name
-	FailOn    release.Severity // findings this severe or more fail the run
-	Enabled   bool
-	Config    string   // absolute path of the operator's rules, or empty
-	Check     []string // checkov: run these checks alone
-	SkipCheck []string // checkov: leave these checks out
 }
 
 // Policy is the static judgement of the code. Empty lists allow everything.

@@ -20,6 +20,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkPromotion(cfg)
 	d.checkApprovals(cfg)
 	d.checkGates(cfg)
+	d.checkWaivers(cfg)
 	d.checkAccountUse(cfg)
 	d.checkGlobalUse(cfg)
 	d.checkBackend(cfg)
@@ -28,8 +29,8 @@ func (d *decoder) check(cfg *Config) {
 	d.checkBlobs(cfg)
 	d.checkRetention(cfg)
 	d.checkSigners(cfg)
-	d.checkTargets(cfg)
 	d.checkAccess(cfg)
+	d.checkTargets(cfg)
 }
 
 // at returns the place of an attribute, or of the nearest thing around it that
@@ -53,7 +54,7 @@ func (d *decoder) checkServer(cfg *Config) {
 	s := cfg.Server
 	if s.Listen != "" && !isLoopback(s.Listen) && !s.Token.IsSet() && !d.broken["server.token"] && len(cfg.OIDC) == 0 {
 		d.report(d.at("server", "listen"), fmt.Sprintf("server.listen %q is open to the network and there is no token", s.Listen),
-			`write token = env("WAYMARK_TOKEN"), or listen on 127.0.0.1`)
+			`write token = env("WAYMARK_TOKEN"), or an oidc block, or listen on 127.0.0.1`)
 	}
 }
 
@@ -125,18 +126,6 @@ func (d *decoder) checkPromotion(cfg *Config) {
 			d.report(d.at("environment", e.Name, "promotes_from"),
 				"environments promote in a circle: "+strings.Join(circle, " from "), "take one promotes_from out")
 			break
-		}
-	}
-}
-
-// checkGates finds settings that belong to another scanner.
-func (d *decoder) checkGates(cfg *Config) {
-	for _, g := range cfg.Gates {
-		for _, name := range []string{"check", "skip_check"} {
-			if g.Name != "checkov" && d.has("gate", g.Name, name) {
-				d.report(d.at("gate", g.Name, name), fmt.Sprintf("%s is a setting of checkov, not of %s", name, g.Name),
-					"take it out, or tune rules in the file that config names")
-			}
 		}
 	}
 }

@@ -161,6 +161,49 @@ engine { env = { AWS_PROFILE = "admin" } }`, `:7:10: engine.env cannot set AWS_P
 }`, `codecommit makes user name and password by itself`},
 		{"unknown gate", minimal + `gate "chekov" {}`, `there is no gate "chekov": did you mean "checkov"?`},
 		{"setting of another gate", minimal + `gate "tflint" { check = ["CKV_AWS_1"] }`, `check is a setting of checkov, not of tflint`},
+		{"gate without a command", minimal + `gate "semgrep" {}`, `there is no gate "semgrep": known: tflint, checkov, trivy, test; one of your own needs command = [...]`},
+		{"command of a known gate", minimal + `gate "tflint" { command = ["tflint"] }`, `command is for gates of your own, and Waymark knows tflint`},
+		{"path of a gate of one's own", minimal + `gate "own" {
+  path    = "x"
+  command = ["x"]
+}`, `path is a setting of tflint, checkov, trivy, not of own`},
+		{"gate called like ours", minimal + `gate "policy" { command = ["x"] }`, `the name of gate "policy" cannot be "policy"`},
+		{"format of nobody", minimal + `gate "own" {
+  command = ["x"]
+  format  = "tap"
+}`, `gate.own.format cannot be "tap": known: sarif, junit`},
+		{"gates of an environment", gated + `environment "prod" {
+  regions = ["us-east-1"]
+  gates   = ["tflint", "trvy"]
+}`, `gates of environment "prod" names "trvy", and no gate of that name is switched on: did you mean "trivy"?`},
+		{"gate that is off in an environment", gated + `environment "prod" {
+  regions = ["us-east-1"]
+  gates   = ["checkov"]
+}`, `gates of environment "prod" names "checkov", and no gate of that name is switched on`},
+		{"soft gate that does not judge", gated + `environment "prod" {
+  regions    = ["us-east-1"]
+  gates      = ["tflint"]
+  soft_gates = ["trivy"]
+}`, `soft_gates of environment "prod" names "trivy", which is no gate of this environment`},
+		{"floor of a gate that does not judge", gated + `environment "prod" {
+  regions      = ["us-east-1"]
+  gate_fail_on = { checkov = "error" }
+}`, `gate_fail_on of environment "prod" names "checkov", which is no gate of this environment`},
+		{"floor that is none", gated + `environment "prod" {
+  regions      = ["us-east-1"]
+  gate_fail_on = { tflint = "high" }
+}`, `gate_fail_on.tflint cannot be "high": known: error, warning, notice`},
+		{"waiver without owner", gated + strings.Replace(waiver, "owner", "#", 1), `waiver.w.owner is missing`},
+		{"waiver without end", gated + strings.Replace(waiver, "expires", "#", 1), `waiver.w.expires is missing`},
+		{"waiver until nobody knows", gated + strings.Replace(waiver, "2027-01-31", "2027-02-30", 1), `waiver.w.expires is no date: "2027-02-30"`},
+		{"waiver of no gate", gated + strings.Replace(waiver, "tflint", "tflnt", 1), `waiver "w" names "tflnt", which is no gate of this file: did you mean "tflint"?`},
+		{"waiver of no team", gated + strings.Replace(waiver, "}", "teams = [\"reseach\"]\n}", 1), `waiver "w" names "reseach", which is no team`},
+		{"waiver of no environment", gated + strings.Replace(waiver, "}", "environments = [\"prod\"]\n}", 1), `waiver "w" names "prod", which is no environment`},
+		{"waiver of no target", gated + strings.Replace(waiver, "}", "targets = [\"dev_eu-west-1/research\"]\n}", 1), `waiver "w" names the target "dev_eu-west-1/research", which is not configured`},
+		{"waiver of a misspelt target", gated + strings.Replace(waiver, "}", "targets = [\"dev/research\"]\n}", 1), `waiver.w.targets[0] is no target: "dev/research"`},
+		{"waiver of a broken pattern", gated + strings.Replace(waiver, "}", "paths = [\"a/[\"]\n}", 1), `waiver.w.paths[0] is no pattern: "a/["`},
+		{"waiver outside", gated + strings.Replace(waiver, "}", "paths = [\"../a\"]\n}", 1), `waiver.w.paths[0] matches no file: "../a"`},
+		{"waiver of half a folder", gated + strings.Replace(waiver, "}", "paths = [\"a**/b\"]\n}", 1), `waiver.w.paths[0] is no pattern: "a**/b": write ** between slashes`},
 		{"severity as check", minimal + `gate "checkov" { check = ["HIGH"] }`, `checkov knows no severities`},
 		{"password in url", minimal + `repository "x" { url = "https://u:hunter2@h/x" }`, `repository.x.url holds a user name or password`},
 		{"token in url", minimal + `repository "x" { url = "https://hunter2@h/x" }`, `repository.x.url holds a user name or password`},

@@ -93,11 +93,7 @@ func (c *Config) Resolve(in ResolveInput) (*Deployment, error) {
 		return nil, r.err
 	}
 	out.BackendLocation = locate(out.Backend)
-	for _, g := range c.Gates {
-		if g.Enabled {
-			out.Gates = append(out.Gates, g)
-		}
-	}
+	out.Gates = c.GatesFor(target.Env)
 	return out, nil
 }
 

@@ -179,7 +179,7 @@ func (d *decoder) duration(f *field, value cty.Value, at hcl.Range, path string)
 	return got
 }
 
-// addresses reads a map of strings whose keys are f.oneOf.
+// addresses reads a map of strings whose keys are f.oneOf; nil: any.
 func (d *decoder) addresses(f *field, value cty.Value, at hcl.Range, path string) map[string]string {
 	if t := value.Type(); value.IsNull() || !value.IsKnown() || !(t.IsObjectType() || t.IsMapType()) {
 		d.report(at, fmt.Sprintf("%s must be a map of strings", path), "write "+f.example)
@@ -188,7 +188,7 @@ func (d *decoder) addresses(f *field, value cty.Value, at hcl.Range, path string
 	out := map[string]string{}
 	for k, v := range value.Elements() {
 		name := k.AsString()
-		if !slices.Contains(f.oneOf, name) {
+		if f.oneOf != nil && !slices.Contains(f.oneOf, name) {
 			d.report(at, fmt.Sprintf("%s cannot set %q", path, short(name)), Choose(name, f.oneOf))
 			continue
 		}
