@@ -61,7 +61,9 @@ func (r *Reconciler) patiently(ctx context.Context, d *drive, rec store.Record, 
 	until := time.Now().Add(keepPatience)
 	for {
 		err := fn()
-		r.setTrouble("blobs", err)
+		if err == nil || errors.Is(err, release.ErrUnavailable) {
+			r.setTrouble("blobs", err)
+		}
 		if err == nil || !errors.Is(err, release.ErrUnavailable) || time.Now().After(until) {
 			return err
 		}
@@ -73,6 +75,19 @@ func (r *Reconciler) patiently(ctx context.Context, d *drive, rec store.Record, 
 			return err
 		case <-time.After(wait.NextBackOff()):
 		}
+	}
+}
+
+// askBlobs asks a blob store that did not answer whether it does now.
+func (r *Reconciler) askBlobs(ctx context.Context) {
+	r.mu.Lock()
+	trouble := r.trouble["blobs"]
+	r.mu.Unlock()
+	if trouble == nil {
+		return
+	}
+	if _, err := r.Blobs.List(ctx, "runs/0/"); err == nil { // of which there are none
+		r.setTrouble("blobs", nil)
 	}
 }
 

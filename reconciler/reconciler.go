@@ -317,9 +317,11 @@ type Check struct {
 }
 
 // Ready says how the parts are: the database, this instance's signs of life
-// where others share it, and each repository's last look.
+// where others share it, the blob store as it answered last, and each
+// repository's last look.
 func (r *Reconciler) Ready(ctx context.Context) []Check {
 	err := r.Store.Ping(ctx)
+	r.askBlobs(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil {
@@ -328,6 +330,9 @@ func (r *Reconciler) Ready(ctx context.Context) []Check {
 	checks := []Check{check("database", err, "")}
 	if r.Store.Shared() {
 		checks = append(checks, check("instance", r.trouble["instance"], ""))
+	}
+	if r.Blobs != nil {
+		checks = append(checks, check("blobs", r.trouble["blobs"], ""))
 	}
 	for _, repo := range r.Config.Config.Repositories {
 		w := r.watches[repo.Name]

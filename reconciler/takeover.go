@@ -105,6 +105,7 @@ func (r *Reconciler) takeOver(ctx context.Context, d *drive, rec store.Record, f
 	case rec.Stage(release.StageApproval).State == release.StagePassed:
 		return r.apply(ctx, d, rec)
 	default:
+		rec.HandedBack++ // the fault was the worker's
 		return r.startOver(ctx, rec)
 	}
 }

@@ -25,7 +25,8 @@ const pruneBatch = 500
 
 // Prune forgets runs that ended before a moment, with their plans and findings:
 // the oldest first, one bounded batch with an audit entry of its own. It returns
-// how many there were; call it again until that is 0. What it never forgets is
+// how many there were; call it again until that is 0, when kept results of gates
+// that are as old are dropped too. What it never forgets is
 // the deployed and the newest run of a target, a run that is unknown, releases,
 // and the audit log.
 func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err error) {
@@ -66,5 +67,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err
 		return s.appendEntries(ctx, t, audit.Entry{Action: "runs.forgotten", Reason: "they are older than the configured retention",
 			Details: map[string]any{"runs": strings.Join(gone, " "), "ended_before": before.UTC().Format(time.RFC3339)}})
 	})
+	if err == nil && forgotten == 0 {
+		_, err = s.db.exec(ctx, "DELETE FROM gate_results WHERE created_at < $1", millis(before)) // they are made anew
+	}
 	return forgotten, err
 }

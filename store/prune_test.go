@@ -156,3 +156,21 @@ func TestPruneGoesInBatchesAndBesideAnother(t *testing.T) {
 		}
 	})
 }
+
+// TestPruneDropsOldGateResults keeps what is young enough to be asked for.
+func TestPruneDropsOldGateResults(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Store, url string) {
+		now, err := s.Clock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, at := range map[string]int64{"old": 1, "young": now.UnixMilli()} {
+			do(t, raw(t, url), fmt.Sprintf("INSERT INTO gate_results (key, result, created_at) VALUES ('%s', '{}', %d)", key, at))
+		}
+		prune(t, s)
+		kept, err := s.GateResults(t.Context(), "old", "young")
+		if _, young := kept["young"]; err != nil || len(kept) != 1 || !young {
+			t.Fatalf("kept %v, %v", kept, err)
+		}
+	})
+}

@@ -99,15 +99,18 @@ func (s *service) interruptAt(ctx, ended context.Context, again chan os.Signal, 
 // what is at work its grace, and leaves runners to the next start. Once it
 // listens it calls started, where given, with its address.
 func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *slog.Logger, started func(addr string)) (err error) {
-	s, err := newService(ctx, cfg, options, log)
-	if err != nil {
-		return withExitCode(err)
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	listener, err := net.Listen("tcp", cfg.Server.Listen)
+	listening, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
 		return usageErrorf("listening on %s: %w; set server { listen } to a free address", cfg.Server.Listen, err)
 	}
+	listener := listening.(*net.TCPListener)
+	leave := waitingRoom(listener)
+	s, err := newService(ctx, cfg, options, log)
+	leave()
+	if err != nil {
+		return withExitCode(errors.Join(err, listener.Close()))
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
 	log.Info("waymark is up", "version", versionText(), "address", "http://"+listener.Addr().String(), "data_dir", cfg.Server.DataDir)
 	if started != nil {
 		started(listener.Addr().String())

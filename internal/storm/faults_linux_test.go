@@ -51,9 +51,9 @@ func TestTheProxyCutsAndStalls(t *testing.T) {
 			go func() { _, _ = io.Copy(c, c); c.Close() }()
 		}
 	}()
-	p := newProxy(t, socket)
+	p := testkit.NewProxy(t, socket)
 	dial := func() net.Conn {
-		c, err := net.Dial("tcp", p.addr())
+		c, err := net.Dial("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,23 +72,23 @@ func TestTheProxyCutsAndStalls(t *testing.T) {
 	if err := says(c, time.Minute); err != nil {
 		t.Fatalf("through: %v", err)
 	}
-	p.set(stalls)
+	p.Set(testkit.Stalls)
 	if err := says(c, 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("stalled: %v", err)
 	}
-	p.set(passes)
+	p.Set(testkit.Passes)
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		t.Errorf("what was held back did not come: %v", err)
 	}
-	p.set(cuts)
+	p.Set(testkit.Cuts)
 	if err := says(c, time.Minute); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("cut: %v", err)
 	}
 	if err := says(dial(), time.Minute); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a new connection while cut: %v", err)
 	}
-	p.set(passes)
+	p.Set(testkit.Passes)
 	if err := says(dial(), time.Minute); err != nil {
 		t.Errorf("after the cut: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/internal/testkit"
 )
 
 // replica is one process of the service, with its own data folder and its own
@@ -25,7 +26,7 @@ type replica struct {
 	waymark  string
 	config   string
 	env      []string
-	database *proxy
+	database *testkit.Proxy
 	spawn    *spawner
 	client   *api.Client
 	small    bool // its data folder is a file system of its own, which can be filled

@@ -194,7 +194,7 @@ func (s *storm) openReplicas() {
 	for i := range s.options.replicas {
 		name := fmt.Sprintf("r%d", i+1)
 		r := &replica{name: name, data: filepath.Join(s.dir, "data-"+name), address: freeAddress(s.t), spawn: spawn,
-			log: filepath.Join(s.dir, "logs", name), waymark: waymarks[i], config: config, database: newProxy(s.t, s.database.Socket())}
+			log: filepath.Join(s.dir, "logs", name), waymark: waymarks[i], config: config, database: testkit.NewProxy(s.t, s.database.Socket())}
 		s.must(os.Mkdir(r.data, 0o700))
 		if i == 0 {
 			err := smallDisk(s.t, r.data)
@@ -203,7 +203,7 @@ func (s *storm) openReplicas() {
 			}
 		}
 		r.env = append(os.Environ(), "STORM_LISTEN="+r.address, "STORM_DATA="+r.data, "STORM_REMOTE="+s.git.url, "STORM_ENGINE="+engine,
-			"STORM_DATABASE=postgres://postgres@"+r.database.addr()+"/postgres?sslmode=disable", "STORM_STS="+at["sts"], "STORM_S3="+at["s3"],
+			"STORM_DATABASE=postgres://postgres@"+r.database.Addr()+"/postgres?sslmode=disable", "STORM_STS="+at["sts"], "STORM_S3="+at["s3"],
 			"STORM_BLOBS="+filepath.Join(s.dir, "blobs"), "STORM_LEDGER="+filepath.Dir(s.ledger), "STORM_TOFU="+filepath.Dir(tofu),
 			"AWS_ACCESS_KEY_ID="+id, "AWS_SECRET_ACCESS_KEY="+secret, "AWS_EC2_METADATA_DISABLED=true")
 		r.client, err = api.NewClient(api.ClientConfig{Server: "http://" + r.address})

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/waymark-cd/waymark/internal/testkit"
 )
 
 // event is something that happens at a time of the storm.
@@ -206,17 +208,17 @@ func (s *storm) killRunner() {
 // cutOne cuts a replica off from the database: every other time its connections
 // break, every other time nothing comes through any more.
 func (s *storm) cutOne() {
-	r := s.pick(s.cutOne, func(r *replica) bool { return r.database.mode == passes })
+	r := s.pick(s.cutOne, func(r *replica) bool { return r.database.Mode() == testkit.Passes })
 	if r == nil {
 		return
 	}
-	mode, kind := cuts, "database cut off"
+	mode, kind := testkit.Cuts, "database cut off"
 	if s.random.IntN(2) == 0 {
-		mode, kind = stalls, "database silent"
+		mode, kind = testkit.Stalls, "database silent"
 	}
 	s.counts[kind]++
-	r.database.set(mode)
-	s.after(s.between(200*time.Millisecond, 2*s.heartbeat), func() { r.database.set(passes) })
+	r.database.Set(mode)
+	s.after(s.between(200*time.Millisecond, 2*s.heartbeat), func() { r.database.Set(testkit.Passes) })
 }
 
 func (s *storm) restartDatabase() {
@@ -291,7 +293,7 @@ func (s *storm) fillOne() {
 func (s *storm) calm() {
 	s.git.set(remoteWell)
 	for _, r := range s.replicas {
-		r.database.set(passes)
+		r.database.Set(testkit.Passes)
 		if !r.running() {
 			s.must(r.start())
 		}

@@ -1,4 +1,4 @@
-package storm
+package testkit
 
 import (
 	"io"
@@ -7,49 +7,55 @@ import (
 	"testing"
 )
 
-// What a proxy does with its connections.
+// ProxyMode is what a Proxy does with its connections.
+type ProxyMode int
+
+// The modes of a proxy.
 const (
-	passes = iota
-	cuts   // ends them, and refuses new ones
-	stalls // keeps them, and passes nothing on: a network that swallows packets
+	Passes ProxyMode = iota
+	Cuts             // ends them, and refuses new ones
+	Stalls           // keeps them, and passes nothing on: a network that swallows packets
 )
 
-// proxy is one replica's way to the database.
-type proxy struct {
+// Proxy is a TCP way to a Unix socket, such as a database's, that can fail.
+type Proxy struct {
 	listener net.Listener
 	socket   string // where it leads
 	joined   sync.WaitGroup
 
 	mu    sync.Mutex
 	turn  *sync.Cond // the mode has changed
-	mode  int
+	mode  ProxyMode
 	conns map[net.Conn]bool
 }
 
-func newProxy(t *testing.T, socket string) *proxy {
+// NewProxy starts a proxy on a free loopback port, until the test ends.
+func NewProxy(t testing.TB, socket string) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: listener, socket: socket, conns: map[net.Conn]bool{}}
+	p := &Proxy{listener: listener, socket: socket, conns: map[net.Conn]bool{}}
 	p.turn = sync.NewCond(&p.mu)
 	p.joined.Go(p.accept)
 	t.Cleanup(func() {
-		p.set(cuts)
+		p.Set(Cuts)
 		listener.Close()
 		p.joined.Wait()
 	})
 	return p
 }
 
-func (p *proxy) addr() string { return p.listener.Addr().String() }
+// Addr is where the proxy listens.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-func (p *proxy) set(mode int) {
+// Set changes what is done with all connections, those that are open too.
+func (p *Proxy) Set(mode ProxyMode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mode = mode
-	if mode == cuts {
+	if mode == Cuts {
 		for c := range p.conns {
 			c.Close()
 		}
@@ -57,7 +63,14 @@ func (p *proxy) set(mode int) {
 	p.turn.Broadcast()
 }
 
-func (p *proxy) accept() {
+// Mode is what Set said last.
+func (p *Proxy) Mode() ProxyMode {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mode
+}
+
+func (p *Proxy) accept() {
 	for {
 		c, err := p.listener.Accept()
 		if err != nil {
@@ -67,7 +80,7 @@ func (p *proxy) accept() {
 	}
 }
 
-func (p *proxy) serve(near net.Conn) {
+func (p *Proxy) serve(near net.Conn) {
 	defer p.forget(near)
 	if !p.keep(near) {
 		return
@@ -94,7 +107,7 @@ func (p *proxy) serve(near net.Conn) {
 }
 
 // pass copies what one side says to the other, when the mode lets it.
-func (p *proxy) pass(to io.Writer, from io.Reader) {
+func (p *Proxy) pass(to io.Writer, from io.Reader) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -113,26 +126,26 @@ func (p *proxy) pass(to io.Writer, from io.Reader) {
 }
 
 // wait returns when something may pass, and false when nothing may any more.
-func (p *proxy) wait() bool {
+func (p *Proxy) wait() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.mode == stalls {
+	for p.mode == Stalls {
 		p.turn.Wait()
 	}
-	return p.mode == passes
+	return p.mode == Passes
 }
 
-func (p *proxy) keep(c net.Conn) bool {
+func (p *Proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mode == cuts {
+	if p.mode == Cuts {
 		return false
 	}
 	p.conns[c] = true
 	return true
 }
 
-func (p *proxy) forget(c net.Conn) {
+func (p *Proxy) forget(c net.Conn) {
 	c.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
