@@ -17,6 +17,10 @@ func (e Environment) Requirements() []release.Requirement {
 	return []release.Requirement{{Count: e.Approvals, From: e.Approvers, Why: "environment " + e.Name, Of: release.OfEnvironment}}
 }
 
+// TellsPeople reports whether the service knows one person from another: otherwise
+// whoever reaches it, or has its token, counts as one.
+func (c *Config) TellsPeople() bool { return len(c.Access) > 0 || len(c.OIDC) > 0 }
+
 func approvalFields() []field {
 	return []field{
 		{name: "approvals", at: of(func(e *Environment) any { return &e.Approvals }), fallback: "0", max: 20,

@@ -27,6 +27,9 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 	if r.cancelled(ctx, d, rec.ID) {
 		return r.finish(ctx, rec, release.Cancelled, "cancelled before the apply", orNone(res))
 	}
+	if late, err := r.putBackLate(ctx, rec); err != nil || late {
+		return err
+	}
 	w := r.watches[rec.Repository]
 	if w == nil {
 		return r.finish(ctx, rec, release.Denied, fmt.Sprintf("repository %q is no longer configured", rec.Repository), orNone(res))

@@ -16,8 +16,12 @@ import (
 )
 
 // maxAttempts is how often a run is started from its beginning before it fails:
-// a runner that is lost every time is no accident.
-const maxAttempts = 3
+// a runner that is lost every time is no accident. maxStarts counts also those
+// starts that ended with their worker, which the run may have brought down.
+const (
+	maxAttempts = 3
+	maxStarts   = 10
+)
 
 // drive is one run that a goroutine of ours has in hand.
 type drive struct {
@@ -241,10 +245,10 @@ func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
 	if rec.CancelledBy != "" {
 		return r.finish(ctx, rec, release.Cancelled, "cancelled by "+rec.CancelledBy, release.Result{})
 	}
-	if rec.Attempt-rec.HandedBack >= maxAttempts {
+	if rec.Attempt-rec.HandedBack >= maxAttempts || rec.Attempt >= maxStarts {
 		return r.finish(ctx, rec, release.Failed, fmt.Sprintf(
 			"the runner was lost %d times before it could apply; nothing was changed. Its own words are in %s on the service's machine",
-			rec.Attempt-rec.HandedBack, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
+			rec.Attempt, filepath.Join(r.path(rec.RunnerDir), "stderr")), release.Result{})
 	}
 	r.log.Warn("a runner was lost before its apply, the run starts over", "run", rec.ID, "attempt", rec.Attempt)
 	r.freeOwn(ctx, rec, "", "its runner was lost before the apply")
@@ -256,6 +260,7 @@ func (r *Reconciler) startOver(ctx context.Context, rec store.Record) error {
 					return err
 				}
 				now.State, now.Reason, now.PlanKey, now.RunnerDir = release.Queued, "starts over: its runner was lost before the apply", "", ""
+				now.HandedBack = rec.HandedBack
 				return nil
 			}})
 		return err
@@ -288,6 +293,7 @@ func (r *Reconciler) planned(ctx context.Context, d *drive, rec store.Record, re
 		rec.SetStage(release.Stage{Name: release.StageApply, State: release.StageSkipped, Summary: "no changes"})
 		return r.finish(ctx, rec, release.Succeeded, "", res)
 	}
+	requireOf(&rec, res.Requirements)
 	if rec.ApprovalsRequired > 0 {
 		return r.askApproval(ctx, d, rec, res, keys)
 	}
@@ -297,40 +303,6 @@ func (r *Reconciler) planned(ctx context.Context, d *drive, rec store.Record, re
 
 func nothingToDo(p *release.PlanSummary) bool {
 	return !p.Changes.Any() && len(p.Resources) == 0 && len(p.Outputs) == 0 && len(p.Drift) == 0
-}
-
-// askApproval leaves the run waiting on its row.
-func (r *Reconciler) askApproval(ctx context.Context, d *drive, rec store.Record, res release.Result, keys map[string]string) error {
-	summary := fmt.Sprintf("needs %s", count(rec.ApprovalsRequired, "approval"))
-	if err := r.keepPlan(ctx, d, rec); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		return r.finish(ctx, rec, release.Failed, "the plan cannot be kept for approval, nothing was changed: "+reason(err), res)
-	}
-	return r.persist(ctx, "approval", func() error {
-		_, err := r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
-			Entry: audit.Entry{Action: "run.approval_requested", Details: map[string]any{
-				"plan_digest": res.Plan.Digest, "changes": res.Plan.Changes, "approvals_required": rec.ApprovalsRequired}},
-			Change: func(now *store.Record) error {
-				if err := same(rec, *now); err != nil {
-					return err
-				}
-				takeResult(now, rec, res)
-				now.State, now.RunnerDir, now.Approvals = release.AwaitingApproval, "", nil
-				now.Reason = "the plan " + summary + ": waymark runs approve " + release.FormatID(now.ID)
-				now.SetStage(release.Stage{Name: release.StageApproval, State: release.StageRunning, Summary: summary, StartedAt: r.Now().UTC()})
-				return nil
-			}}, &res, keys))
-		return err
-	})
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // withResult adds what is kept of a planning runner's result.

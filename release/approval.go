@@ -10,6 +10,7 @@ import (
 // Approval is one person's yes, bound to the digest of the plan it was given for.
 type Approval struct {
 	Actor      string    `json:"actor"`
+	Emails     []string  `json:"emails,omitempty"` // of the actor, likewise
 	Groups     []string  `json:"groups,omitempty"` // of the actor, as of then
 	PlanDigest string    `json:"plan_digest"`
 	At         time.Time `json:"at"`
@@ -82,6 +83,32 @@ func (q Requirement) Accepts(actor string, groups []string) bool {
 		return true
 	}
 	return slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(q.From, GroupPrefix+g) })
+}
+
+// Open lists what the run's plan still needs: each requirement that is not met, with
+// the number of approvals that it lacks.
+func (r *Run) Open() []Requirement {
+	all := r.Requirements
+	if len(all) == 0 && r.ApprovalsRequired > 0 { // from before there were requirements
+		all = []Requirement{{Count: r.ApprovalsRequired}}
+	}
+	var open []Requirement
+	for _, q := range all {
+		if q.Count = q.Missing(r.Approvals, r.PlanDigest); q.Count > 0 {
+			open = append(open, q)
+		}
+	}
+	return open
+}
+
+// ForgetPlan takes away what vanishes with a plan: its digest, its approvals, and
+// what was asked for because of it.
+func (r *Run) ForgetPlan() {
+	r.PlanDigest, r.Approvals, r.ApproveBy = "", nil, time.Time{}
+	if len(r.Requirements) > 0 {
+		r.Requirements = Unplanned(r.Requirements)
+		r.ApprovalsRequired = MostRequired(0, r.Requirements)
+	}
 }
 
 // Missing is how many approvals of the plan with this digest a requirement lacks.

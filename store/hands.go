@@ -68,6 +68,7 @@ func (s *Store) Start(ctx context.Context, id int64, worker string) (r Record, b
 		r.State, r.Reason = release.Running, ""
 		r.Attempt++
 		r.Stages, r.RunnerDir = nil, ""
+		r.ForgetPlan()
 		if r.StartedAt.IsZero() {
 			r.StartedAt = s.now().UTC().Truncate(time.Millisecond)
 		}
