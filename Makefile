@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo build test test-short tools check bench fuzz storm
+.PHONY: help demo build test test-short tools check bench fuzz storm generate
 
 export GOWORK := off
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
 	@echo 'make storm       replicas under load are killed, stopped and cut off for $(DURATION), and nothing may be lost; SEED=7 for another storm'
 	@echo 'make fuzz        every fuzz test for $(FUZZTIME); FUZZTIME=5m for longer'
+	@echo 'make generate    the Go code of the page, after a change of its templates'
 	@echo 'make tools       all programs that the above use, into .tools/bin; PINNED=1 builds those on PATH too'
 
 demo:
@@ -63,6 +64,10 @@ check:
 bench:
 	@$(GET) tofu
 	@go test -run '^$$' -bench . -benchtime 1x -timeout 15m $(ARGS) ./internal/bench
+
+# After a change of page/*.templ. What it writes is kept beside them.
+generate:
+	@go run -C tools/templ github.com/a-h/templ/cmd/templ generate -path $(CURDIR)/page
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)

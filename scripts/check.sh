@@ -18,6 +18,14 @@ if ! difference=$(go mod tidy -diff 2>&1); then
 	exit 1
 fi
 
+say generated code
+before=$(cat page/*_templ.go | cksum)
+go run -C tools/templ github.com/a-h/templ/cmd/templ generate -path "$PWD/page" >/dev/null 2>&1
+if [ "$before" != "$(cat page/*_templ.go | cksum)" ]; then
+	say "page/*_templ.go did not fit page/*.templ; it was made anew, commit it"
+	exit 1
+fi
+
 say vet
 go vet ./...
 go vet -C tools/get .
