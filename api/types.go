@@ -62,8 +62,11 @@ type Run struct {
 	Reason            string            `json:"reason" doc:"Why it waits or how it ended, for people"`
 	Attempt           int               `json:"attempt" doc:"How often it was started from its beginning"`
 	PlanDigest        string            `json:"plan_digest,omitempty" doc:"SHA-256 of the plan that was checked" example:"sha256:9f86d0…"`
-	ApprovalsRequired int               `json:"approvals_required"`
+	ApprovalsRequired int               `json:"approvals_required" doc:"How many at least; requirements says from whom"`
 	Approvals         []Approval        `json:"approvals" nullable:"false"`
+	Requirements      []Requirement     `json:"requirements" nullable:"false" doc:"The approvals that the plan needs; those that the plan itself is the reason for are there once it is"`
+	ApproveBy         time.Time         `json:"approve_by,omitzero" doc:"Until when the plan may be approved and applied; absent for ever"`
+	ApproversMissing  string            `json:"approvers_missing,omitempty" doc:"Whose approvals a plan that waits still needs, for people"`
 	Outputs           map[string]string `json:"outputs,omitempty" doc:"Outputs of the applied code, sensitive ones masked"`
 	Evidence          *Evidence         `json:"evidence,omitempty" doc:"Of a run that is, or was, unknown: what can be told of its apply"`
 	CreatedBy         string            `json:"created_by" doc:"Who asked for it"`
@@ -120,6 +123,15 @@ type Approval struct {
 	Actor      string    `json:"actor"`
 	PlanDigest string    `json:"plan_digest"`
 	At         time.Time `json:"at"`
+}
+
+// Requirement is how many people, and which, must approve a plan. One approval
+// counts for every requirement that it fits.
+type Requirement struct {
+	Count   int      `json:"count"`
+	From    []string `json:"from" nullable:"false" doc:"Users and, as group:NAME, groups; empty: everyone who may approve runs of the target" example:"[\"group:release\"]"`
+	Why     string   `json:"why" doc:"Who asks for it" example:"environment prod"`
+	Missing int      `json:"missing" doc:"How many approvals of the present plan it lacks"`
 }
 
 // Finding is what a gate or a policy reports.
@@ -243,6 +255,8 @@ type Decision struct {
 	_      struct{} `additionalProperties:"false"` // a misspelt member is an error
 	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why; reject needs one"`
 	As     string   `json:"as,omitempty" enum:"replan,accept,abandon,push_state" doc:"How an unknown run is resolved; for resolve alone"`
+	// PlanDigest binds an approval or a rejection to the plan that was looked at.
+	PlanDigest string `json:"plan_digest,omitempty" maxLength:"100" doc:"Of the plan that was looked at: if it is not the run's any more, nothing is decided; for approve and reject alone"`
 }
 
 // Lock is a held lock on a target's state.

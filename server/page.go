@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -181,6 +182,7 @@ type runBody struct {
 	Findings []api.Finding
 	Log      string
 	LogCut   bool // whether Log is only the end of it
+	Decides  bool // whether the plan waits for a decision that this person may take
 }
 
 // runPage shows one run with its plan, its findings and the end of its log.
@@ -190,7 +192,8 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 		s.showError(w, r, err)
 		return
 	}
-	body := runBody{Run: wireRun(run)}
+	body := runBody{Run: wireRun(run), Decides: run.State == release.AwaitingApproval && s.cfg.Decide != nil &&
+		s.may(r.Context(), identity.Approve, run.Target) == nil}
 	plan, err := s.cfg.Store.Plan(r.Context(), run.ID)
 	if err == nil {
 		p := wirePlan(plan)
@@ -207,7 +210,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 	body.Findings = mapped(findings, wireFinding)
 	body.Log, body.LogCut = s.logTail(r.Context(), run.ID)
 	f := s.frame(r, "Run "+body.Run.ID+", "+body.Run.Tag, body)
-	if !run.State.Ended() {
+	if !run.State.Ended() && !body.Decides { // what somebody types would be lost
 		f.Refresh = refreshEvery
 	}
 	s.show(w, r, http.StatusOK, "run.html", f)

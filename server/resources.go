@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/release"
@@ -119,38 +117,6 @@ func (s *Server) listFindings(ctx context.Context, in *runInput) (api.FindingLis
 	}
 	findings, err := s.cfg.Store.Findings(ctx, run.ID)
 	return api.FindingList{Findings: mapped(findings, wireFinding)}, err
-}
-
-type decideInput struct {
-	ID   string        `path:"id" maxLength:"20" doc:"Decimal id" example:"42"`
-	Body *api.Decision // may be left out
-}
-
-// decide gives the handler of one action. What the action needs is asked for
-// here; whether the run allows it is for Decide to say.
-func (s *Server) decide(action release.VerdictAction) handler[decideInput, api.Run] {
-	return func(ctx context.Context, in *decideInput) (api.Run, error) {
-		v := release.Verdict{Action: action, Actor: s.actor(ctx)}
-		if in.Body != nil {
-			v.Reason, v.As = strings.TrimSpace(in.Body.Reason), release.Resolution(in.Body.As)
-		}
-		switch {
-		case action == release.Reject && v.Reason == "":
-			return api.Run{}, fmt.Errorf("%w: reject needs a reason", release.ErrInvalid)
-		case action == release.Resolve && v.As == "":
-			return api.Run{}, fmt.Errorf("%w: resolve needs as, one of replan, accept, abandon and push_state", release.ErrInvalid)
-		case action != release.Resolve && v.As != "":
-			return api.Run{}, fmt.Errorf("%w: as belongs to resolve alone", release.ErrInvalid)
-		case s.cfg.Decide == nil:
-			return api.Run{}, fmt.Errorf("%w: this service takes no decisions", release.ErrUnavailable)
-		}
-		run, err := s.run(ctx, in.ID)
-		if err != nil {
-			return api.Run{}, err
-		}
-		run, err = s.cfg.Decide(ctx, run.ID, v)
-		return wireRun(run), err
-	}
 }
 
 type auditInput struct {

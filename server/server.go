@@ -170,6 +170,8 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	mux.HandleFunc("POST /webhooks/{repository}", s.webhook)
 	mux.HandleFunc("GET /{$}", s.board)
 	mux.HandleFunc("GET /runs/{id}", s.runPage)
+	mux.HandleFunc("POST /runs/{id}/approve", s.decideByForm(release.Approve))
+	mux.HandleFunc("POST /runs/{id}/reject", s.decideByForm(release.Reject))
 	mux.HandleFunc("GET /login", s.loginForm)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"time"
 
 	"github.com/waymark-cd/waymark/api"
@@ -38,6 +39,7 @@ func wireRun(r release.Run) api.Run {
 		Changes: api.Changes(r.Changes), Findings: api.FindingCount(r.Findings),
 		Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
 		ApprovalsRequired: r.ApprovalsRequired, Approvals: mapped(r.Approvals, wireApproval),
+		Requirements: wireRequirements(r), ApproveBy: utc(r.ApproveBy), ApproversMissing: missing(r),
 		Outputs: r.Outputs, Evidence: wireEvidence(r.Evidence), CreatedBy: r.CreatedBy,
 		CreatedAt: utc(r.CreatedAt), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 	}
@@ -50,6 +52,25 @@ func wireStage(s release.Stage) api.Stage {
 
 func wireApproval(a release.Approval) api.Approval {
 	return api.Approval{Actor: a.Actor, PlanDigest: a.PlanDigest, At: utc(a.At)}
+}
+
+func wireRequirements(r release.Run) []api.Requirement {
+	return mapped(r.Requirements, func(q release.Requirement) api.Requirement {
+		return api.Requirement{Count: q.Count, From: mapped(q.From, func(s string) string { return s }), Why: q.Why,
+			Missing: q.Missing(r.Approvals, r.PlanDigest)}
+	})
+}
+
+// missing says what a plan that waits still needs; empty for any other run.
+func missing(r release.Run) string {
+	if r.State != release.AwaitingApproval {
+		return ""
+	}
+	var open []string
+	for _, q := range r.Open() {
+		open = append(open, q.String())
+	}
+	return strings.Join(open, " and ")
 }
 
 func wireTarget(t store.TargetStatus) api.Target {
