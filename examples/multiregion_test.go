@@ -90,9 +90,9 @@ func TestTheMultiRegionExamplePassesItsGates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	findings, err := engine.Config(t.Context(), input)
-	if err != nil || len(findings) != 0 {
-		t.Errorf("%+v, %v", findings, err)
+	verdict, err := engine.Config(t.Context(), input)
+	if err != nil || len(verdict.Findings) != 0 {
+		t.Errorf("%+v, %v", verdict, err)
 	}
 	copied := t.TempDir() // Prepare writes into it
 	if err := os.CopyFS(copied, os.DirFS(multiRegion)); err != nil {

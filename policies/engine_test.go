@@ -25,16 +25,16 @@ func engine(t testing.TB, spec release.PolicySpec) *Engine {
 // judge gives the findings on some files, as "severity rule file:line message".
 func judge(t *testing.T, spec release.PolicySpec, files map[string]string) []release.Finding {
 	t.Helper()
-	findings, err := engine(t, spec).Config(t.Context(), read(t, tree(t, files), "."))
+	verdict, err := engine(t, spec).Config(t.Context(), read(t, tree(t, files), "."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range findings {
+	for _, f := range verdict.Findings {
 		if f.Source != "policy" || f.Message == "" || f.Rule == "" {
 			t.Errorf("incomplete finding %+v", f)
 		}
 	}
-	return findings
+	return verdict.Findings
 }
 
 // TestConfig is the table of what the bundled rules deny and allow, from the
@@ -160,27 +160,29 @@ func TestPlan(t *testing.T) {
 			"registry.terraform.io/evil/time": true, "evil.org/hashicorp/time": true, "registry.terraform.io/-/time": true, "": true,
 		} {
 			p := plan(t, `{"format_version": "1.2", `+strings.ReplaceAll(part, "%", provider)+`}`)
-			got, err := e.Plan(t.Context(), p)
+			verdict, err := e.Plan(t.Context(), p)
 			if err != nil {
 				t.Fatal(err)
 			}
+			got := verdict.Findings
 			if denied != (len(got) == 1) || denied && (got[0].Severity != release.SeverityError || got[0].Rule != "allowed-providers") {
 				if part == config && provider == "" {
 					continue // an older engine gives the short name alone
 				}
 				t.Errorf("%q in %s: %+v", provider, part, got)
 			}
-			if all, err := engine(t, release.PolicySpec{}).Plan(t.Context(), p); err != nil || len(all) != 0 {
+			if all, err := engine(t, release.PolicySpec{}).Plan(t.Context(), p); err != nil || len(all.Findings) != 0 {
 				t.Errorf("without a list: %+v %v", all, err)
 			}
 		}
 	}
-	got, err := e.Plan(t.Context(), plan(t, `{"format_version": "1.2", `+
+	verdict, err := e.Plan(t.Context(), plan(t, `{"format_version": "1.2", `+
 		`"resource_changes": [{"address": "x.z", "provider_name": "evil.org/a/b"}, {"address": "x.y", "provider_name": "evil.org/a/b"}]}`))
+	got := verdict.Findings
 	if err != nil || len(got) != 1 || got[0].Resource != "x.y" || !strings.Contains(got[0].Message, `"evil.org/a/b", which is not allowed (2 uses, first "x.y")`) {
 		t.Errorf("got %+v %v", got, err)
 	}
-	if got, err := e.Plan(t.Context(), plan(t, `{"format_version": "1.2"}`)); err != nil || len(got) != 0 {
+	if got, err := e.Plan(t.Context(), plan(t, `{"format_version": "1.2"}`)); err != nil || len(got.Findings) != 0 {
 		t.Errorf("an empty plan: %+v %v", got, err)
 	}
 	if _, err := e.Plan(t.Context(), nil); err == nil {
@@ -207,19 +209,18 @@ func TestPlanOfARealEngine(t *testing.T) {
 			run("init", "-input=false")
 			run("plan", "-input=false", "-out=p")
 			p := plan(t, string(run("show", "-json", "p")))
-			input := planInput(p)
+			input := planInput(p, release.PolicySpec{}, true)
 			if len(input.Providers) != 1 || input.Providers[0].ProviderAddress != builtinProvider {
 				t.Errorf("got %+v", input)
 			}
 			got, err := engine(t, release.PolicySpec{AllowedProviders: []string{"hashicorp/time"}}).Plan(t.Context(), p)
-			if err != nil || len(got) != 0 {
+			if err != nil || len(got.Findings) != 0 {
 				t.Errorf("got %+v %v", got, err)
 			}
 		})
 	}
 }
 
-// tool finds an engine where the repository's tools are built, or on PATH.
 // The runner pays this at every run.
 func BenchmarkNewAndFirstEvaluation(b *testing.B) {
 	input := read(b, tree(b, map[string]string{"main.tf": `resource "terraform_data" "d" {}`}), ".")

@@ -1,7 +1,23 @@
 package policies
 
-// InputFormat is the version of the document that Input is.
-const InputFormat = 1
+import "github.com/waymark-cd/waymark/release"
+
+// InputFormat is the version of the documents that rules see as "input".
+const InputFormat = 2
+
+// Target is where a run takes place, as every input tells it.
+type Target struct {
+	Env       string `json:"env"`
+	Scope     string `json:"scope"` // a Region, or "global"
+	Team      string `json:"team"`
+	Account   string `json:"account"`   // 12 digits; empty where the configuration names none
+	Protected bool   `json:"protected"` // environment { protected = true }
+}
+
+func targetOf(spec release.PolicySpec) Target {
+	t := spec.Target
+	return Target{Env: t.Env, Scope: t.Scope, Team: t.Team, Account: spec.Account, Protected: spec.Protected}
+}
 
 // Input is what the files of a root module, and of every local module that it
 // reaches, say: the document that rules on the configuration see as "input".
@@ -9,9 +25,14 @@ const InputFormat = 1
 // never passes because a field was left out. The lists hold the union of all
 // files: an override adds an entry, it replaces none.
 type Input struct {
-	Format            int                `json:"format"` // InputFormat
-	Stack             string             `json:"stack"`  // folder of the root module, "." for the repository's own
-	Files             []string           `json:"files"`  // every file that was read
+	Format int    `json:"format"` // 2
+	Target Target `json:"target"`
+	Kind   string `json:"kind"` // what the run is for: deploy, drift, rollback, destroy or plan
+	// ConfiguredBackend is the type of backend in Waymark's own configuration.
+	ConfiguredBackend string `json:"configured_backend"`
+
+	Stack             string             `json:"stack"` // folder of the root module, "." for the repository's own
+	Files             []string           `json:"files"` // every file that was read
 	RequiredVersions  []RequiredVersion  `json:"required_versions"`
 	RequiredProviders []RequiredProvider `json:"required_providers"`
 	Providers         []ProviderBlock    `json:"providers"`
@@ -24,6 +45,11 @@ type Input struct {
 	// would load plug-ins or modules that nobody downloaded: .terraform and
 	// terraform.d.
 	EngineFolders []string `json:"engine_folders"`
+	// FileFunctions are the calls of functions that read files, such as file and
+	// templatefile.
+	FileFunctions []FileFunction `json:"file_functions"`
+	// OutsideLinks are the symbolic links of the repository that lead out of it.
+	OutsideLinks []OutsideLink `json:"outside_links"`
 }
 
 func newInput(stack string) Input {
@@ -32,7 +58,7 @@ func newInput(stack string) Input {
 		RequiredVersions: []RequiredVersion{}, RequiredProviders: []RequiredProvider{},
 		Providers: []ProviderBlock{}, ModuleCalls: []ModuleCall{}, Backends: []Backend{},
 		Resources: []Resource{}, ProviderMeta: []ProviderMeta{}, Encryption: []Encryption{},
-		EngineFolders: []string{},
+		EngineFolders: []string{}, FileFunctions: []FileFunction{}, OutsideLinks: []OutsideLink{},
 	}
 }
 
@@ -131,4 +157,27 @@ type Encryption struct {
 	Kind string `json:"kind"` // key_provider or method
 	Type string `json:"type"`
 	Name string `json:"name"`
+}
+
+// FileFunction is a call of a function that reads a file, or lists a folder,
+// when the code is evaluated.
+type FileFunction struct {
+	Location
+	Function string `json:"function"` // such as file, filebase64, templatefile or fileset
+	// Path is the first argument where it can be read without evaluation: a plain
+	// string, which may begin with ${path.module}, ${path.root} or ${path.cwd}.
+	Path string `json:"path"`
+	// Resolved is where Path leads, relative to the repository; empty where
+	// Outside says that it leads out of it, and where it is Computed.
+	Resolved string `json:"resolved"`
+	Outside  bool   `json:"outside"`
+	// Computed says that nobody knows before the engine runs what is read.
+	Computed bool `json:"computed"`
+}
+
+// OutsideLink is a symbolic link that leads out of the repository.
+type OutsideLink struct {
+	File   string `json:"file"`   // relative to the repository
+	Leads  string `json:"leads"`  // as the link says
+	Reason string `json:"reason"` // why it counts as outside
 }

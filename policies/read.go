@@ -57,6 +57,9 @@ func ReadConfig(root, stackPath string) (Input, error) {
 		r.readModule(next)
 	}
 	r.findEngineFolders()
+	if r.failure == nil {
+		r.findLinks(root)
+	}
 	if r.failure != nil {
 		return Input{}, r.failure
 	}
@@ -129,8 +132,16 @@ func (r *reader) readModule(f folder) {
 		if r.failure != nil {
 			return
 		}
-		if body := r.parse(path.Join(f.dir, name)); body != nil {
-			m.decode(path.Join(f.dir, name), body)
+		file := path.Join(f.dir, name)
+		body, src := r.parse(file)
+		if body == nil {
+			continue
+		}
+		m.decode(file, body)
+		if strings.HasSuffix(name, ".json") {
+			m.findFunctionsJSON(src, file)
+		} else {
+			m.findFunctions(src, file)
 		}
 	}
 	m.resolve()
@@ -178,20 +189,20 @@ func isConfigFile(name string) bool {
 	return strings.HasSuffix(name, ".tf") || strings.HasSuffix(name, ".tofu")
 }
 
-// parse reads one file. It returns nil where that does not succeed, and has
-// noted why.
-func (r *reader) parse(name string) hcl.Body {
+// parse reads one file. The body is nil where that does not succeed, and why is
+// noted.
+func (r *reader) parse(name string) (hcl.Body, []byte) {
 	if strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) || c == utf8.RuneError }) {
 		r.problem(fmt.Sprintf("the file name %q holds characters that do not print: rename the file", name))
-		return nil
+		return nil, nil
 	}
 	src := r.readFile(name)
 	if src == nil {
-		return nil
+		return nil, nil
 	}
 	if !utf8.Valid(src) {
 		r.problem(name + ": is not UTF-8 text: save it as such")
-		return nil
+		return nil, nil
 	}
 	var file *hcl.File
 	var diags hcl.Diagnostics
@@ -205,13 +216,13 @@ func (r *reader) parse(name string) hcl.Body {
 	}
 	if err != nil {
 		r.problem(err.Error())
-		return nil
+		return nil, nil
 	}
 	if r.report(diags) || file == nil {
-		return nil
+		return nil, nil
 	}
 	r.input.Files = append(r.input.Files, name)
-	return file.Body
+	return file.Body, src
 }
 
 // readFile gives the bytes of a regular file, never nil where it succeeds.

@@ -32,10 +32,12 @@ type phase struct {
 	mu       sync.Mutex
 	stages   map[release.StageName]release.Stage
 	findings []release.Finding
-	gates    []release.GateResult
-	plan     *release.PlanSummary
-	applied  release.Changes
-	outputs  map[string]string
+	// requirements are the approvals that policies ask for.
+	requirements []release.Requirement
+	gates        []release.GateResult
+	plan         *release.PlanSummary
+	applied      release.Changes
+	outputs      map[string]string
 }
 
 func newPhase(spec *release.Spec, cfg Config, log *journal) *phase {
@@ -224,7 +226,7 @@ func (p *phase) result(err error) release.Result {
 	defer p.mu.Unlock()
 	r := release.Result{Format: release.ProtocolFormat, RunID: p.spec.RunID, Attempt: p.spec.Attempt,
 		Phase: p.spec.Phase, Outcome: release.OutcomePassed, Stages: []release.Stage{},
-		Findings: p.findings, Gates: p.gates, Plan: p.plan, Applied: p.applied, Outputs: p.outputs,
+		Findings: p.findings, Requirements: p.requirements, Gates: p.gates, Plan: p.plan, Applied: p.applied, Outputs: p.outputs,
 		FinishedAt: time.Now().UTC()}
 	for _, name := range release.StageNames() {
 		if s, ok := p.stages[name]; ok {

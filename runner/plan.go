@@ -59,15 +59,34 @@ func (p *phase) judgeConfig(ctx context.Context) (initArgs []string, rules *poli
 		return nil, nil, "", err
 	}
 	p.sharesPlugins = len(input.Encryption) == 0
-	findings, err := rules.Config(ctx, input)
+	verdict, err := rules.Config(ctx, input)
 	if err != nil {
 		return nil, nil, "", err
 	}
-	if err := p.found(release.StageConfig, findings, release.SeverityError); err != nil {
+	summary, err = p.heed(release.StageConfig, verdict, rules.Weakened(release.PointConfig))
+	if err != nil {
 		return nil, nil, "", err
 	}
 	initArgs, err = p.prepare(p.root(), p.spec.Engine, p.spec.Backend)
-	return initArgs, rules, findingSummary(findings), err
+	return initArgs, rules, summary, err
+}
+
+// heed takes what policies say of a stage: findings, of which errors deny, and
+// approvals that they ask for. Rules that the operator has weakened are never
+// passed over in silence.
+func (p *phase) heed(stage release.StageName, verdict release.PolicyVerdict, weakened string) (summary string, err error) {
+	p.mu.Lock()
+	p.requirements = append(p.requirements, verdict.Requirements...)
+	p.mu.Unlock()
+	summary = findingSummary(verdict.Findings)
+	for _, q := range verdict.Requirements {
+		summary += "; needs " + q.String()
+	}
+	if weakened != "" {
+		p.log.log(stage, "policy: by the service's configuration "+weakened)
+		summary += "; " + weakened
+	}
+	return summary, p.found(stage, verdict.Findings, release.SeverityError)
 }
 
 // initAndPlan gives the raw plan; the saved one is then in the runner's own folder.
@@ -147,14 +166,14 @@ func (p *phase) judgePlan(ctx context.Context, rules *policies.Engine, raw *tfjs
 	if p.spec.PlanRecipient != "" {
 		saving.Go(guarded(func() error { return encryptPlan(p.own(plainPlan), p.spec.PlanFile, p.spec.PlanRecipient) }))
 	}
-	findings, err := rules.Plan(ctx, raw)
+	verdict, err := rules.Plan(ctx, raw)
 	if err == nil {
-		err = p.found(release.StagePolicy, findings, release.SeverityError)
+		summary, err = p.heed(release.StagePolicy, verdict, rules.Weakened(release.PointPlan))
 	}
 	if err = errors.Join(err, saving.Wait()); err != nil && p.spec.PlanRecipient != "" {
 		err = errors.Join(err, removeFile(p.spec.PlanFile))
 	}
-	return findingSummary(findings), err
+	return summary, err
 }
 
 // findingSummary counts findings for people.

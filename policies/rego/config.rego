@@ -1,10 +1,11 @@
 # What the configuration's files may say, judged before any init. The input is
-# the document that the type Input of the package policies describes.
+# the document of docs/schemas/policy-config.schema.json. A finding names its
+# rule; what comes of it is the rule's level.
 package waymark.config
 
 import data.waymark.sources
 
-findings contains finding(entry, "allowed-providers", "error", message) if {
+findings contains finding(entry, "allowed-providers", message) if {
 	some entry in input.required_providers
 	not sources.provider_allowed(entry.provider_address)
 	message := sprintf(
@@ -14,7 +15,7 @@ findings contains finding(entry, "allowed-providers", "error", message) if {
 }
 
 # A provider that is used and not declared is reported once per module.
-findings contains finding(first, "allowed-providers", "error", message) if {
+findings contains finding(first, "allowed-providers", message) if {
 	some key in undeclared
 	uses := [use | some use in provideruses; [use.module, use.provider] == key]
 	first := uses[0]
@@ -42,7 +43,7 @@ provideruses := array.concat(
 	[resource | some resource in input.resources; resource.kind != "removed"],
 )
 
-findings contains finding(call, "allowed-modules", "error", message) if {
+findings contains finding(call, "allowed-modules", message) if {
 	some call in input.module_calls
 	call.outside
 	message := sprintf(
@@ -51,7 +52,7 @@ findings contains finding(call, "allowed-modules", "error", message) if {
 	)
 }
 
-findings contains finding(call, "allowed-modules", "error", message) if {
+findings contains finding(call, "allowed-modules", message) if {
 	some call in input.module_calls
 	call.computed
 	message := sprintf(
@@ -60,7 +61,7 @@ findings contains finding(call, "allowed-modules", "error", message) if {
 	)
 }
 
-findings contains finding(call, "allowed-modules", "error", message) if {
+findings contains finding(call, "allowed-modules", message) if {
 	some call in input.module_calls
 	not call.local
 	not call.computed
@@ -72,7 +73,7 @@ findings contains finding(call, "allowed-modules", "error", message) if {
 	)
 }
 
-findings contains finding(place, "engine-folder", "error", message) if {
+findings contains finding(place, "engine-folder", message) if {
 	some folder in input.engine_folders
 	place := {"file": folder, "line": 0}
 	message := sprintf(
@@ -81,31 +82,67 @@ findings contains finding(place, "engine-folder", "error", message) if {
 	)
 }
 
-findings contains finding(resource, "runs-program", "notice", message) if {
+# A switch of the operator tells programs in protected environments from others.
+# Where nobody says that an environment is not protected, it is.
+program_rule := "runs-program" if {
+	input.target.protected == false
+} else := "protected-program"
+
+findings contains finding(resource, program_rule, message) if {
 	some resource in input.resources
 	resource.kind in {"data", "action", "ephemeral"}
 	resource.type in {"external", "local_command"}
 	message := sprintf("%s %+q starts a program where the run takes place", [resource.kind, resource.type])
 }
 
-findings contains finding(place, "runs-program", "notice", message) if {
+findings contains finding(place, rule, message) if {
 	some resource in input.resources
 	some provisioner in resource.provisioners
 	place := object.union(resource, {"line": provisioner.line})
+	rule := provisioner_rule(provisioner.type)
 	message := sprintf("the provisioner %+q acts outside of any provider", [provisioner.type])
 }
 
-findings contains finding(entry, "runs-program", "notice", message) if {
+# The provisioner "file" copies, and starts nothing.
+provisioner_rule(type) := "runs-program" if {
+	type == "file"
+} else := program_rule
+
+findings contains finding(entry, program_rule, message) if {
 	some entry in input.encryption
 	entry.type == "external"
 	message := sprintf("the state encryption's %s %+q starts a program where the run takes place", [entry.kind, entry.name])
 }
 
-finding(place, rule, severity, message) := {
+# The engines take no notice of a backend outside of the root module.
+findings contains finding(entry, "backend-in-code", message) if {
+	some entry in input.backends
+	entry.module == input.stack
+	input.configured_backend != ""
+	entry.type != input.configured_backend
+	message := sprintf(
+		"the code keeps its state in %s, and the service's configuration in the backend %+q: leave the block out",
+		[backend_name(entry.type), input.configured_backend],
+	)
+}
+
+backend_name(type) := "a cloud workspace" if {
+	type == "cloud"
+} else := sprintf("the backend %+q", [type])
+
+findings contains finding(place, "symlink-outside", message) if {
+	some link in input.outside_links
+	place := {"file": link.file, "line": 0}
+	message := sprintf(
+		"the symbolic link to %+q leaves the repository: %s; replace it by what it should lead to",
+		[link.leads, link.reason],
+	)
+}
+
+finding(place, rule, message) := {
 	"file": place.file,
 	"line": place.line,
 	"rule": rule,
-	"severity": severity,
 	"message": message,
 	"resource": address(place),
 }
