@@ -12,7 +12,8 @@ import (
 type ReleaseFilter struct {
 	Target   *release.Target
 	Decision release.Decision
-	Limit    int // 50 by default, 500 at most
+	Within   []Scope // nil: everywhere, also tags that name no target
+	Limit    int     // 50 by default, 500 at most
 	Cursor   string
 }
 
@@ -20,6 +21,7 @@ type ReleaseFilter struct {
 func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Release, string, error) {
 	var w where
 	w.target(f.Target)
+	w.within(f.Within)
 	if f.Decision != "" {
 		w.and("decision =", string(f.Decision))
 	}

@@ -123,8 +123,9 @@ type RunFilter struct {
 	Target *release.Target
 	State  release.State
 	Kind   release.Kind
-	Limit  int    // 50 by default, 500 at most
-	Cursor string // as returned by the page before
+	Within []Scope // nil: everywhere
+	Limit  int     // 50 by default, 500 at most
+	Cursor string  // as returned by the page before
 }
 
 // Runs returns a page of runs, newest first, and the cursor of the next page,
@@ -132,6 +133,7 @@ type RunFilter struct {
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, error) {
 	var w where
 	w.target(f.Target)
+	w.within(f.Within)
 	if f.State != "" {
 		w.and("state =", string(f.State))
 	}
