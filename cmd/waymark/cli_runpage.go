@@ -89,8 +89,14 @@ func (p runPage) renderFacts(w io.Writer, now time.Time, colour bool) {
 	for _, a := range r.Approvals {
 		facts.row("approved by", fmt.Sprintf("%s, %s", a.Actor, ago(now, a.At)))
 	}
-	if r.ApprovalsRequired > 0 {
-		facts.row("approvals", fmt.Sprintf("%d of %d", len(r.Approvals), r.ApprovalsRequired))
+	if r.ApproversMissing != "" {
+		facts.row("needs", r.ApproversMissing)
+	}
+	if r.State == api.StateAwaitingApproval && !r.ApproveBy.IsZero() {
+		facts.row("until", r.ApproveBy.UTC().Format(time.RFC3339)+", then it ends as rejected")
+	}
+	if r.PlanDigest != "" {
+		facts.row("plan digest", r.PlanDigest)
 	}
 	if r.Reason != "" {
 		facts.row("reason", r.Reason)

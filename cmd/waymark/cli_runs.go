@@ -28,8 +28,7 @@ func newRunsCommand(g *globals) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRunsListCommand(g), newRunsShowCommand(g), newRunsLogsCommand(g), newRunsWaitCommand(g),
-		newDecideCommand(g, release.Approve, "Approve the plan of a run that awaits approval"),
-		newDecideCommand(g, release.Reject, "Reject the plan of a run that awaits approval"),
+		newApproveCommand(g), newRejectCommand(g),
 		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
 		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
 		newResolveCommand(g), newRunsEvidenceCommand(g))
@@ -186,16 +185,13 @@ func (g *globals) waitRun(ctx context.Context, c *api.Client, id string) (api.Ru
 	}
 }
 
-// newDecideCommand builds approve, reject, cancel and retry.
+// newDecideCommand builds cancel and retry.
 func newDecideCommand(g *globals, action release.VerdictAction, short string) *cobra.Command {
 	var d api.Decision
 	cmd := &cobra.Command{Use: string(action) + " ID", Short: short, Args: runIDArg}
 	cmd.Flags().StringVar(&d.Reason, "reason", "", "why; it is kept in the audit log")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if action == release.Reject && d.Reason == "" {
-			return usageErrorf("reject needs --reason: say why, for whoever pushed the tag")
-		}
 		return g.decide(cmd.Context(), args[0], action, d, out.json())
 	}
 	return cmd
@@ -244,6 +240,9 @@ func (g *globals) decide(ctx context.Context, id string, action release.VerdictA
 		}
 		fmt.Fprintf(g.stdout, "%s: run %s of %s is %s\n", action, clean(run.ID), clean(run.Tag),
 			paintOf(run.State).on(clean(run.State), g.colour))
+		if run.ApproversMissing != "" {
+			fmt.Fprintf(g.stdout, "it still needs %s\n", clean(run.ApproversMissing))
+		}
 		return nil
 	})
 }

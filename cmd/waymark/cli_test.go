@@ -253,7 +253,7 @@ func TestRunsListAndShow(t *testing.T) {
 	}
 	stdout, _, _ = w.run("runs", "show", id)
 	for _, want := range []string{"Run 2  dev_us-east-1/research/1.1  awaiting_approval", "plan  passed", "Plan: 1 to add", "create  terraform_data.a",
-		"main.tf:7", "tflint rule_a", "0 of 1", "waymark runs approve 2"} {
+		"main.tf:7", "tflint rule_a", "1 approval", "waymark runs approve 2"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("show lacks %q:\n%s", want, stdout)
 		}

@@ -256,10 +256,11 @@ func TestServeRefusesWhatCannotWork(t *testing.T) {
 	}
 	w.stop()
 	for name, tt := range map[string]struct{ extra, says string }{
-		"a misspelt name": {"polcy {}", "did you mean"},
-		"no such engine":  {"gate \"checkov\" {\n  path = \"/no/such/checkov\"\n}", "checkov"},
-		"out of reach":    {"environment \"qa\" {\n  regions   = [\"us-east-1\"]\n  approvals = 2\n}", "can never be reached"},
-		"two mistakes":    {"teams = 3\nbackend {}", "waymark.hcl:"},
+		"a misspelt name":      {"polcy {}", "did you mean"},
+		"no such engine":       {"gate \"checkov\" {\n  path = \"/no/such/checkov\"\n}", "checkov"},
+		"out of reach":         {"environment \"qa\" {\n  regions   = [\"us-east-1\"]\n  approvals = 2\n}", "can never be reached"},
+		"out of reach by name": {"environment \"qa\" {\n  regions   = [\"us-east-1\"]\n  approvals = 1\n  approvers = [\"alice@example.org\"]\n}", "knows nobody by name"},
+		"two mistakes":         {"teams = 3\nbackend {}", "waymark.hcl:"},
 	} {
 		w.configure(tt.extra)
 		if code, _, errs := w.cliServe(); code != 2 || !strings.Contains(errs, tt.says) {

@@ -54,10 +54,8 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	for _, e := range cfg.Environments {
-		if e.Approvals > 1 {
-			return s, fmt.Errorf("%w: environment %q: approvals = %d can never be reached: this version knows one person, whoever holds the token, and each counts once; write approvals = 1", release.ErrInvalid, e.Name, e.Approvals)
-		}
+	if err := approvalsInReach(cfg); err != nil {
+		return s, err
 	}
 	unlock, err := lockDataDir(cfg.Server.DataDir)
 	if err != nil {
