@@ -38,17 +38,14 @@ func requestID(ctx context.Context) string {
 // metrics counts what happens at the door; what runs do is counted elsewhere.
 type metrics struct {
 	requests *prometheus.CounterVec
-	refused  *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry, instances prometheus.Collector) (metrics, error) {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_http_requests_total",
 			Help: "HTTP requests by route and status."}, []string{"route", "status"}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_webhooks_refused_total",
-			Help: "Webhooks that were not believed, by reason."}, []string{"reason"}),
 	}
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.refused), registry.Register(instances))
+	return m, errors.Join(registry.Register(m.requests), registry.Register(instances))
 }
 
 // statusWriter remembers the status that was sent.

@@ -30,6 +30,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	a := humago.New(mux, cfg)
 	schemas := a.OpenAPI().Components.Schemas
 	schemas.Schema(reflect.TypeFor[api.Problem](), true, "Problem")
+	schemas.Schema(reflect.TypeFor[api.WebhookAnswer](), true, "WebhookAnswer")
 
 	register(s, a, get("targets", "list-targets", "Every target: what is deployed, and its latest run"), s.listTargets)
 	register(s, a, get("targets/{env}/{scope}/{team}", "get-target", "One target"), s.getTarget)
@@ -94,17 +95,4 @@ func logsOperation() huma.Operation {
 	op.Responses["200"] = &huma.Response{Description: "Lines of text", Content: map[string]*huma.MediaType{
 		"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}
 	return op
-}
-
-func webhookOperation() *huma.Operation {
-	return &huma.Operation{Method: http.MethodPost, Path: "/webhooks/{repository}", OperationID: "take-webhook",
-		Summary:     "A forge's push webhook: makes the service look at the repository at once",
-		Description: "The body is not read beyond its signature. It may have 1 MiB.",
-		Security:    []map[string][]string{},
-		Parameters: []*huma.Param{
-			{Name: "repository", In: "path", Required: true, Description: "Name of the repository in the configuration", Schema: &huma.Schema{Type: huma.TypeString}},
-			{Name: "X-Hub-Signature-256", In: "header", Required: true, Description: "sha256= and the HMAC-SHA256 of the body in hexadecimal", Schema: &huma.Schema{Type: huma.TypeString}},
-		},
-		Responses: map[string]*huma.Response{"202": {Description: "Taken"},
-			"401": problemResponse("No such repository, or a wrong signature"), "413": problemResponse("The body is too large")}}
 }

@@ -95,6 +95,7 @@ type Server struct {
 	tokenHash [sha256.Size]byte
 	followers chan struct{} // one slot per log that is streamed
 	metrics   metrics
+	hooks     *webhooks
 	pages     *pages
 	origins   *http.CrossOriginProtection
 	handler   http.Handler
@@ -120,6 +121,9 @@ func New(cfg Config) (*Server, error) {
 		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection()}
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	if s.hooks, err = newWebhooks(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.pages, err = newPages(); err != nil {
