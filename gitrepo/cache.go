@@ -245,6 +245,9 @@ func (r *Repository) startOverIfDamaged(ctx context.Context) error {
 
 // openStore gives a view of the cache's objects with a cache of its own.
 func (r *Repository) openStore() *filesystem.Storage {
+	if r.foreign {
+		return filesystem.NewStorage(r.store.Filesystem(), cache.NewObjectLRU(32*cache.MiByte))
+	}
 	return filesystem.NewStorageWithOptions(osfs.New(r.cfg.CacheDir), cache.NewObjectLRU(32*cache.MiByte),
 		filesystem.Options{KeepDescriptors: true})
 }

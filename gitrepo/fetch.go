@@ -249,6 +249,9 @@ func (r *Repository) has(id string) bool {
 // markDamaged notes that the cache lacks or garbles what it should hold, so
 // that the next Fetch makes it anew; r.reading is held.
 func (r *Repository) markDamaged(err error) error {
+	if r.foreign {
+		return &trouble{what: "the clone cannot be read", cause: err, next: "look at it with git fsck, or clone it anew"}
+	}
 	r.damaged = true
 	r.log.Warn("the cache is damaged and will be fetched anew", "error", err)
 	return &trouble{what: "the local copy is damaged", cause: err, next: "it is made anew at the next fetch; then try again"}

@@ -120,6 +120,7 @@ type Repository struct {
 	tip     plumbing.Hash // of the branch as last fetched; zero before
 	walk    *ancestry     // of tip
 	damaged bool          // the next fetch starts over
+	foreign bool          // the store is somebody's clone, and no cache of ours
 }
 
 // Open checks the configuration and opens or creates the cache; it does not
