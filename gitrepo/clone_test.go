@@ -94,6 +94,7 @@ func TestACloneTellsWhatWasNotPushed(t *testing.T) {
 		t.Errorf("a branch that the clone has not: %v", err)
 	}
 	remote.Commit(map[string]string{"main.tf": "# two\n"})
+	remote.Commit(map[string]string{"main.tf": "# three\n"})
 	shallow := filepath.Join(t.TempDir(), "shallow")
 	remote.Git("clone", "-q", "--depth", "1", "file://"+remote.Dir, shallow)
 	if _, _, err := open(shallow, "main").Reachable(t.Context(), first); !errors.Is(err, release.ErrUnavailable) || !strings.Contains(err.Error(), "--unshallow") {
