@@ -23,7 +23,8 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		"tagparse":         {},
 		"release":          {"tagparse"},
-		"config":           {"release", "tagparse"},
+		"mask":             {},
+		"config":           {"release", "tagparse", "mask"},
 		"audit":            {"release"},
 		"store":            {"release", "audit"},
 		"gitrepo":          {"release"},
@@ -34,7 +35,7 @@ func mayImport() map[string][]string {
 		"terraform":        {"release"},
 		"gates":            {"release"},
 		"policies":         {"release"},
-		"runner":           {"release", "terraform", "gates", "policies"},
+		"runner":           {"release", "mask", "terraform", "gates", "policies"},
 		"reconciler":       {"tagparse", "release", "config", "audit", "store"},
 		"notify":           {"release"},
 		"triggers":         {"release"},
