@@ -26,6 +26,9 @@ var errInterrupted = errors.New("interrupted; what was built is kept, and the ne
 func stamp(root string, t tool) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s/%s %s %q\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, t.Package, t.LDFlags)
+	if len(t.Env) > 0 {
+		fmt.Fprintf(h, "%q\n", t.Env)
+	}
 	for _, name := range []string{"go.mod", "go.sum"} {
 		data, err := os.ReadFile(filepath.Join(root, t.Dir, name))
 		if err != nil && !(name == "go.sum" && errors.Is(err, fs.ErrNotExist)) {
@@ -101,8 +104,8 @@ func (g *getter) build(ctx context.Context, t tool) error {
 	next := file + ".new"
 	defer os.Remove(next)
 	cmd := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(g.Root, t.Dir), "-trimpath", "-buildvcs=false",
-		"-ldflags", strings.TrimSpace("-s -w "+t.LDFlags), "-o", next, t.Package)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+		"-ldflags", strings.TrimSpace("-s -w "+strings.ReplaceAll(t.LDFlags, "VERSION", version)), "-o", next, t.Package)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off"), t.Env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	var output bytes.Buffer

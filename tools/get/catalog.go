@@ -5,18 +5,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // tool is one program that Waymark or its tests run, and where it comes from.
 type tool struct {
-	Name    string // the executable's name
-	Product string // what it calls itself when asked for its version
-	Dir     string // the module that pins it, relative to the repository
-	Module  string // the module path whose version is pinned there
-	Package string // the main package to build
-	LDFlags string
-	About   string // how long a build takes on two cores, module downloads aside
+	Name    string   // the executable's name
+	Product string   // what it calls itself when asked for its version
+	Dir     string   // the module that pins it, relative to the repository
+	Module  string   // the module path whose version is pinned there
+	Package string   // the main package to build
+	LDFlags string   // VERSION in them stands for the pinned version
+	Env     []string // further environment of the build
+	About   string   // how long a build takes on two cores, module downloads aside
+	OnAsk   bool     // got only where it is named: no target needs it, and it is large
 
 	// Minimum is the oldest version that is used when it is found on PATH. Empty:
 	// only the pinned version will do, because a test or a check names it.
@@ -50,6 +53,12 @@ func catalog() []tool {
 			Module: "github.com/terraform-linters/tflint", Package: "github.com/terraform-linters/tflint",
 			About: "1 to 2 minutes", Minimum: "0.50.0",
 		},
+		{ // for who runs the gate trivy, or records its runs anew: the tests replay recorded ones
+			Name: "trivy", Dir: "tools/trivy",
+			Module: "github.com/aquasecurity/trivy", Package: "github.com/aquasecurity/trivy/cmd/trivy",
+			LDFlags: "-X github.com/aquasecurity/trivy/pkg/version/app.ver=VERSION", Env: []string{"GOEXPERIMENT=jsonv2"},
+			About: "5 minutes", OnAsk: true,
+		},
 		{
 			Name: "staticcheck", Dir: "tools/check",
 			Module: "honnef.co/go/tools", Package: "honnef.co/go/tools/cmd/staticcheck",
@@ -68,11 +77,11 @@ func catalog() []tool {
 	}
 }
 
-// find returns the tools with the given names in the catalog's order, or all
-// of them where names is empty. An unknown name is an error that lists the known.
+// find returns the tools with the given names in the catalog's order, or, where
+// names is empty, all that are not got on asking alone. An unknown name is an error that lists the known.
 func find(tools []tool, names []string) ([]tool, error) {
 	if len(names) == 0 {
-		return tools, nil
+		return slices.DeleteFunc(slices.Clone(tools), func(t tool) bool { return t.OnAsk }), nil
 	}
 	wanted := make(map[string]bool, len(names))
 	for _, n := range names {

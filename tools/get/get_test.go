@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -160,6 +162,36 @@ func TestFailedBuildKeepsTheOldAndNamesTheModule(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(root, ".tools", "bin"))
 	if err != nil || len(entries) != 1 || entries[0].Name() != "tofu" {
 		t.Errorf("left in bin: %v, %v, want the old tofu alone", entries, err)
+	}
+}
+
+func TestSomeAreGotOnAskingAlone(t *testing.T) {
+	has := func(names ...string) bool {
+		tools, err := find(catalog(), names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(tools, func(t tool) bool { return t.Name == "trivy" })
+	}
+	if has() || !has("trivy") {
+		t.Errorf("trivy among all: %v, on asking: %v", has(), has("trivy"))
+	}
+}
+
+func TestBuildHasItsVersionAndEnvironment(t *testing.T) {
+	root, tl := newRoot(t), pinnedTool("")
+	write(t, filepath.Join(root, "tools", "tofu", "main.go"), "package main\n\nvar v = \"none\"\n\nfunc main() { println(v) }\n", 0o644)
+	tl.LDFlags, tl.Env = "-X main.v=VERSION", []string{"GOEXPERIMENT=nonsense"}
+	if _, err := get(t, root, "", tl); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("a build with an experiment that there is not: %v", err)
+	}
+	tl.Env = nil
+	if out, err := get(t, root, "", tl); err != nil {
+		t.Fatalf("get: %v\n%s", err, out)
+	}
+	said, err := exec.Command(filepath.Join(root, ".tools", "bin", "tofu")).CombinedOutput()
+	if err != nil || strings.TrimSpace(string(said)) != "1.12.6" {
+		t.Errorf("it says %q, %v", said, err)
 	}
 }
 
