@@ -38,16 +38,11 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 // tags, and tells rel who signed it. Refusals wrap release.ErrRefused or
 // release.ErrInvalid.
 func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen Inspection, rel *release.Release) (*config.Deployment, error) {
-	if seen.Refusal != nil {
-		return nil, fmt.Errorf("%w: %w", release.ErrRefused, seen.Refusal)
+	if err := JudgeObject(w.repo, c.ref.Annotated, seen.Refusal); err != nil {
+		return nil, err
 	}
-	if !c.ref.Annotated && w.repo.LightweightTags != "allow" {
-		return nil, refuse("the tag is lightweight and says nothing of who made it: make an annotated one with git tag -a -m MESSAGE %s",
-			nextVersion)
-	}
-	if !seen.Reachable {
-		return nil, refuse("commit %.12s is not on branch %q: merge it first, then push a tag with a new version",
-			seen.Commit, w.repo.Branch)
+	if err := JudgeReachable(w.repo, seen.Commit, seen.Reachable); err != nil {
+		return nil, err
 	}
 	signed, err := r.signedBy(ctx, w, c)
 	if err != nil {
@@ -72,12 +67,8 @@ func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{release.ErrRefused}, args...)...)
 }
 
-// notOlder refuses a version below the one that is deployed, and with waiting
-// also below one that is on its way, unless the environment allows it.
+// notOlder is JudgeOrder by the record.
 func (r *Reconciler) notOlder(ctx context.Context, t release.Target, version tagparse.Version, waiting bool) error {
-	if env, _ := r.Config.Config.Environment(t.Env); env.Downgrade == "allow" {
-		return nil
-	}
 	status, err := r.Store.Target(ctx, t)
 	if errors.Is(err, release.ErrNotFound) {
 		return nil
@@ -85,23 +76,7 @@ func (r *Reconciler) notOlder(ctx context.Context, t release.Target, version tag
 	if err != nil {
 		return err
 	}
-	older := func(run *release.Run, what string) error {
-		other, err := tagparse.ParseVersion(run.Version)
-		if err != nil || tagparse.Compare(version, other) >= 0 {
-			return nil
-		}
-		return refuse("version %s is older than %s, which %s (run %d): push a higher version, or set downgrade = \"allow\" for %s",
-			version, run.Version, what, run.ID, t.Env)
-	}
-	if status.Deployed != nil {
-		if err := older(status.Deployed, "is deployed"); err != nil {
-			return err
-		}
-	}
-	if waiting && status.Latest != nil && !status.Latest.State.Ended() && status.Latest.Kind == release.Deploy {
-		return older(status.Latest, "is on its way")
-	}
-	return nil
+	return JudgeOrder(r.Config.Config, t, version, Standing{status.Deployed, status.Latest}, waiting)
 }
 
 // promoted refuses a commit that has not succeeded for the same team in the
