@@ -181,8 +181,8 @@ func TestSomeAreGotOnAskingAlone(t *testing.T) {
 func TestBuildHasItsVersionAndEnvironment(t *testing.T) {
 	root, tl := newRoot(t), pinnedTool("")
 	write(t, filepath.Join(root, "tools", "tofu", "main.go"), "package main\n\nvar v = \"none\"\n\nfunc main() { println(v) }\n", 0o644)
-	tl.LDFlags, tl.Env = "-X main.v=VERSION", []string{"GOEXPERIMENT=nonsense"}
-	if _, err := get(t, root, "", tl); err == nil || !strings.Contains(err.Error(), "nonsense") {
+	tl.LDFlags, tl.Env = "-X main.v=VERSION", []string{"GOEXPERIMENT=unheardof"}
+	if _, err := get(t, root, "", tl); err == nil || !strings.Contains(err.Error(), "unheardof") {
 		t.Errorf("a build with an experiment that there is not: %v", err)
 	}
 	tl.Env = nil
