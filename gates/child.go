@@ -54,6 +54,9 @@ func (o output) tail() string {
 func (cfg Config) command(ctx context.Context, args []string) (*exec.Cmd, func() error, error) {
 	cmd := exec.CommandContext(ctx, cfg.Spec.Path, args...)
 	cmd.Dir = cfg.Scratch
+	if cfg.kind.inTree {
+		cmd.Dir = cfg.Tree
+	}
 	tmp, closeDir := cfg.Scratch, func() error { return nil }
 	if len(tmp) > maxSocketDir {
 		dir, err := os.Open(tmp)
@@ -64,7 +67,7 @@ func (cfg Config) command(ctx context.Context, args []string) (*exec.Cmd, func()
 		cmd.ExtraFiles, tmp = []*os.File{dir}, "/proc/self/fd/3" // the first extra file, in every descendant
 	}
 	cmd.Env = append([]string{"PATH=" + cfg.Path, "HOME=" + cfg.Scratch, "TMPDIR=" + tmp,
-		"LANG=C.UTF-8"}, scanners()[cfg.Spec.Name].env(cfg.Scratch)...)
+		"LANG=C.UTF-8"}, cfg.kind.env(cfg.Scratch)...)
 	cmd.WaitDelay = pipeGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if cfg.Prepare != nil {
@@ -85,7 +88,7 @@ func (cfg Config) start(ctx context.Context, args ...string) (output, error) {
 		return output{}, err
 	}
 	defer closeDir()
-	stdout, stderr := &limited{left: maxOutput}, &lines{log: cfg.Log}
+	stdout, stderr := &limited{left: maxOutput}, &lines{log: cfg.Log, watch: cfg.watch}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
@@ -126,6 +129,7 @@ func (l *limited) Write(p []byte) (int, error) {
 // lines passes whole lines on and remembers the last few.
 type lines struct {
 	log     func(string)
+	watch   func(string) // gets every line as it is; may be nil
 	partial []byte
 	count   int
 	last    []string
@@ -145,6 +149,9 @@ func (l *lines) Write(p []byte) (int, error) {
 }
 
 func (l *lines) flush() {
+	if l.watch != nil && len(l.partial) > 0 {
+		l.watch(string(l.partial))
+	}
 	line := clean(string(l.partial), maxLine)
 	l.partial = l.partial[:0]
 	if line == "" {
@@ -176,20 +183,28 @@ func clean(s string, limit int) string {
 	return s
 }
 
-// decode reads data as exactly one JSON value.
+// decode reads a gate's output as exactly one JSON value.
 func decode(out output, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(out.stdout))
+	if err := decodeOne(out.stdout, into); err != nil {
+		return fmt.Errorf("%w, exit %d%s", err, out.exit, out.tail())
+	}
+	return nil
+}
+
+// decodeOne reads src as exactly one JSON value.
+func decodeOne(src []byte, into any) error {
+	if len(bytes.TrimSpace(src)) == 0 {
+		return errors.New("it printed nothing")
+	}
+	dec := json.NewDecoder(bytes.NewReader(src))
 	err := dec.Decode(into)
 	if err == nil {
 		if _, more := dec.Token(); more != io.EOF {
 			err = errors.New("something follows the JSON")
 		}
 	}
-	switch {
-	case len(bytes.TrimSpace(out.stdout)) == 0:
-		return fmt.Errorf("it printed nothing, exit %d%s", out.exit, out.tail())
-	case err != nil:
-		return fmt.Errorf("its output is not the JSON that was asked for (%w), exit %d%s", err, out.exit, out.tail())
+	if err != nil {
+		return fmt.Errorf("its output is not the JSON that was asked for (%w)", err)
 	}
 	return nil
 }

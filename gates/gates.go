@@ -1,5 +1,6 @@
-// Package gates runs the outside scanners that can stop a run, tflint and
-// checkov, on a commit's tree and turns what they print into findings.
+// Package gates runs the outside scanners that can stop a run, tflint, checkov,
+// trivy, the engine's own tests and commands of the operator's, on a commit's
+// tree and turns what they print into findings.
 //
 // A gate that cannot judge is an error, never a pass. The scanned repository is
 // hostile: it may tune rules and skip them by comments (both are listed), but
@@ -33,6 +34,7 @@ type Config struct {
 	StackPath string // root module, relative to Tree; empty means Tree itself
 	Scratch   string // own, empty, private folder outside Tree: HOME and working directory
 	Path      string // PATH of the child
+	Engine    string // "tofu" or "terraform": which engine Spec.Path is; for the gate test alone
 
 	// Log gets what the gate prints to standard error, line by line, cleaned and
 	// limited. Calls do not overlap but come from another goroutine. Optional.
@@ -41,6 +43,9 @@ type Config struct {
 	// files for the child it must append to ExtraFiles, not set.
 	// Every process goes through it, the one that asks for a version too. Optional.
 	Prepare func(*exec.Cmd)
+
+	kind  scanner           // of Spec
+	watch func(line string) // gets every line of standard error as it is, where set
 }
 
 // scanner is what this package knows of one gate.
@@ -51,6 +56,7 @@ type scanner struct {
 	stack    bool                          // the result depends on root module
 	version  string                        // what precedes the number in the answer to --version
 	env      func(scratch string) []string // beside the base that all share
+	inTree   bool                          // it works in the root of the tree, not in the scratch folder
 	run      func(context.Context, Config) (release.GateResult, error)
 }
 
@@ -67,16 +73,33 @@ func scanners() map[string]scanner {
 			files:    []string{"external_checks_dir"},
 			env:      checkovEnv, run: runCheckov,
 		},
+		"trivy": {
+			install:  "install trivy 0.68 (https://github.com/aquasecurity/trivy), or run `go run -C tools/get . trivy` in a checkout of waymark",
+			settings: []string{"checks_dir", "skip_check"}, files: []string{"checks_dir"},
+			version: "Version: ", env: noEnv, run: runTrivy,
+		},
+		"test": {
+			install: "it is the engine of the configuration", stack: true,
+			env: testEnv, run: runTest,
+		},
 	}
 }
 
-// lookup finds a gate by name; the error wraps release.ErrInvalid.
-func lookup(name string) (scanner, error) {
+func noEnv(string) []string { return nil }
+
+// lookup finds what a gate is: one that is known by its name, or else a command
+// with a format. The error wraps release.ErrInvalid.
+func lookup(spec release.GateSpec) (scanner, error) {
 	all := scanners()
-	s, ok := all[name]
-	if !ok {
-		return s, fmt.Errorf("%w: no gate is called %q; there are %s", release.ErrInvalid, name,
+	s, ok := all[spec.Name]
+	switch {
+	case ok && (spec.Format != "" || len(spec.Args) > 0):
+		return s, fmt.Errorf("%w: gate %s takes no command of its own", release.ErrInvalid, spec.Name)
+	case !ok && spec.Format == "":
+		return s, fmt.Errorf("%w: no gate is called %q; there are %s", release.ErrInvalid, spec.Name,
 			strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	case !ok:
+		return scanner{install: "install it, or correct the gate's command", env: noEnv, inTree: true, run: runCommand}, nil
 	}
 	return s, nil
 }
@@ -91,8 +114,9 @@ func lookup(name string) (scanner, error) {
 // The child is started on the calling goroutine, so that a caller who has locked
 // its thread hands that thread's sandbox down.
 func Run(ctx context.Context, cfg Config) (release.GateResult, error) {
-	s, err := lookup(cfg.Spec.Name)
+	s, err := lookup(cfg.Spec)
 	if err == nil {
+		cfg.kind = s
 		cfg, err = cfg.checked(s)
 	}
 	var result release.GateResult
@@ -142,7 +166,7 @@ func (cfg Config) checked(s scanner) (Config, error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string) {}
 	}
-	cfg.Spec.Path, err = Find(cfg.Spec.Name, cfg.Spec.Path)
+	cfg.Spec.Path, err = Find(cfg.Spec)
 	return cfg, err
 }
 
@@ -187,59 +211,67 @@ func within(dir, p string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// Find returns the absolute path of a gate's executable: path where one is
-// given, else the first on PATH. The error says how to install it and wraps
-// release.ErrUnavailable, or release.ErrInvalid for a name that is no gate.
-func Find(name, path string) (string, error) {
-	s, err := lookup(name)
+// Find returns the absolute path of a gate's executable: spec.Path where one is
+// given, absolute or for a command of the operator's also a bare name, else the
+// first on PATH with the gate's name. The error says how to install it and wraps
+// release.ErrUnavailable, or release.ErrInvalid for what is no gate.
+func Find(spec release.GateSpec) (string, error) {
+	s, err := lookup(spec)
 	if err != nil {
 		return "", err
 	}
-	file := path
+	file := spec.Path
 	if file == "" {
-		file = name
-	} else if !filepath.IsAbs(file) {
-		return "", fmt.Errorf("%w: the path of %s must be absolute, not %q", release.ErrInvalid, name, path)
+		file = spec.Name
+	} else if bare := s.inTree && !strings.Contains(file, "/"); !bare && !filepath.IsAbs(file) {
+		return "", fmt.Errorf("%w: the path of %s must be absolute, not %q", release.ErrInvalid, spec.Name, file)
 	}
 	found, err := exec.LookPath(file)
 	if err == nil {
 		found, err = filepath.Abs(found)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w: %s cannot be run (%w); %s", release.ErrUnavailable, name, err, s.install)
+		return "", fmt.Errorf("%w: %s cannot be run (%w); %s", release.ErrUnavailable, spec.Name, err, s.install)
 	}
 	return found, nil
 }
 
-// Version asks the executable at path for its version, such as "0.64.0". It runs
-// in an empty folder with no network look-up; checkov takes about three seconds,
-// so keep the answer. The error wraps release.ErrUnavailable where the program
-// gives none.
-func Version(ctx context.Context, name, path string) (string, error) {
-	s, err := lookup(name)
+// Version asks a gate that Kept says can be kept for its version, such as
+// "0.64.0". It runs in an empty folder with no network look-up; checkov takes
+// about three seconds, so keep the answer. The error wraps
+// release.ErrUnavailable where the program gives none.
+func Version(ctx context.Context, spec release.GateSpec) (string, error) {
+	s, err := lookup(spec)
 	if err == nil {
-		path, err = Find(name, path)
+		spec.Path, err = Find(spec)
 	}
 	if err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp("", "waymark-version-")
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w", name, err)
+		return "", fmt.Errorf("asking %s for its version: %w", spec.Name, err)
 	}
 	defer os.RemoveAll(dir)
-	return s.ask(ctx, Config{Spec: release.GateSpec{Name: name, Path: path}, Scratch: dir,
-		Path: os.Getenv("PATH"), Log: func(string) {}})
+	return Config{Spec: spec, Scratch: dir, Path: os.Getenv("PATH"), Log: func(string) {}, kind: s}.ask(ctx)
+}
+
+// Kept reports whether a gate's result may be kept for the same tree, and so
+// whether it has a Key. Tests depend on providers and modules that are not in
+// the tree, and what a command of the operator's depends on nobody knows.
+func Kept(spec release.GateSpec) bool {
+	_, known := scanners()[spec.Name]
+	return known && spec.Name != "test"
 }
 
 // ask runs the gate with --version and reads the number.
-func (s scanner) ask(ctx context.Context, cfg Config) (string, error) {
+func (cfg Config) ask(ctx context.Context) (string, error) {
 	out, err := cfg.start(ctx, "--version")
 	if err != nil {
 		return "", fmt.Errorf("asking for the version: %w", err)
 	}
 	line, _, _ := strings.Cut(string(out.stdout), "\n")
-	version, ok := strings.CutPrefix(strings.TrimSpace(line), s.version)
+	version, ok := strings.CutPrefix(strings.TrimSpace(line), cfg.kind.version)
 	if !ok || out.exit != 0 || !versionPattern.MatchString(version) {
 		return "", fmt.Errorf("%w: %s does not answer --version as %s would: exit %d%s", release.ErrUnavailable,
 			cfg.Spec.Path, cfg.Spec.Name, out.exit, out.tail())
@@ -255,8 +287,9 @@ const keyFormat = 1
 // "sha256:<hex>": everything that changes the result is in it, FailOn is not.
 // version is what Version says. The operator's own files that the settings name
 // count by their content. Checkov judges the whole repository, so its key leaves
-// stackPath out. No gate is given a target's var files: the code is judged, so
-// that one commit for many targets is judged once.
+// stackPath out, and so does Trivy's. Waivers are applied to kept results as to
+// fresh ones, and are not in it. No gate is given a target's var files: the code
+// is judged, so that one commit for many targets is judged once.
 func Key(treeDigest, version string, spec release.GateSpec, stackPath string) string {
 	s := scanners()[spec.Name]
 	h := sha256.New()

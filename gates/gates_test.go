@@ -71,7 +71,7 @@ func TestFolders(t *testing.T) {
 		{"used scratch", func(c *Config) { c.Scratch = filepath.Dir(c.Spec.Path) }, "is not empty"},
 		{"stack outside", func(c *Config) { c.StackPath = "../x" }, "leaves the repository"},
 		{"no stack", func(c *Config) { c.StackPath = "gone" }, "no folder \"gone\""},
-		{"unknown gate", func(c *Config) { c.Spec.Name = "tfsec" }, "no gate is called \"tfsec\"; there are checkov, tflint"},
+		{"unknown gate", func(c *Config) { c.Spec.Name = "tfsec" }, "no gate is called \"tfsec\"; there are checkov, test, tflint, trivy"},
 		{"unknown setting", func(c *Config) { c.Spec.Config["rules"] = "x" }, "no setting \"rules\"; known are config"},
 	} {
 		cfg := posing(t, "tflint", part{Version: "TFLint version 0.64.0", Stdout: `{"issues":[],"errors":[]}`})
@@ -85,19 +85,19 @@ func TestFolders(t *testing.T) {
 func TestFind(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for _, path := range []string{"", "/nonexistent/checkov", "/"} {
-		if _, err := Find("checkov", path); !errors.Is(err, release.ErrUnavailable) || !strings.Contains(err.Error(), "pipx install checkov==3.3.13") {
+		if _, err := Find(release.GateSpec{Name: "checkov", Path: path}); !errors.Is(err, release.ErrUnavailable) || !strings.Contains(err.Error(), "pipx install checkov==3.3.13") {
 			t.Errorf("Find(checkov, %q): %v does not say how to install", path, err)
 		}
 	}
-	if _, err := Find("tflint", "bin/tflint"); !errors.Is(err, release.ErrInvalid) {
+	if _, err := Find(release.GateSpec{Name: "tflint", Path: "bin/tflint"}); !errors.Is(err, release.ErrInvalid) {
 		t.Errorf("a relative path: %v", err)
 	}
-	if _, err := Find("rm", ""); !errors.Is(err, release.ErrInvalid) {
+	if _, err := Find(release.GateSpec{Name: "rm"}); !errors.Is(err, release.ErrInvalid) {
 		t.Errorf("no gate: %v", err)
 	}
 	cfg := posing(t, "checkov", part{})
 	t.Setenv("PATH", filepath.Dir(cfg.Spec.Path))
-	if got, err := Find("checkov", ""); err != nil || got != cfg.Spec.Path {
+	if got, err := Find(release.GateSpec{Name: "checkov"}); err != nil || got != cfg.Spec.Path {
 		t.Errorf("on PATH: %q, %v", got, err)
 	}
 	cfg.Spec.Path = "/nonexistent/checkov"
@@ -108,15 +108,15 @@ func TestFind(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	cfg := posing(t, "checkov", part{Recording: recording(t, "x-version")})
-	if got, err := Version(t.Context(), "checkov", cfg.Spec.Path); err != nil || got != "3.3.13" {
+	if got, err := Version(t.Context(), cfg.Spec); err != nil || got != "3.3.13" {
 		t.Errorf("checkov: %q, %v", got, err)
 	}
 	cfg = posing(t, "tflint", part{Version: "some other program 1.2.3"})
-	if got, err := Version(t.Context(), "tflint", cfg.Spec.Path); !errors.Is(err, release.ErrUnavailable) {
+	if got, err := Version(t.Context(), cfg.Spec); !errors.Is(err, release.ErrUnavailable) {
 		t.Errorf("another program: %q, %v", got, err)
 	}
 	real := realTFLint(t, nil)
-	if got, err := Version(t.Context(), "tflint", real.Spec.Path); err != nil || !strings.HasPrefix(got, "0.") {
+	if got, err := Version(t.Context(), real.Spec); err != nil || !strings.HasPrefix(got, "0.") {
 		t.Errorf("tflint: %q, %v", got, err)
 	}
 }
@@ -141,8 +141,15 @@ func TestKey(t *testing.T) {
 	if checkov != Key("t", "1", spec("checkov", "error", map[string]string{"check": ""}), "other") {
 		t.Error("checkov's key depends on the stack")
 	}
+	trivy := Key("t", "1", spec("trivy", "error", nil), "s")
+	if waived := spec("trivy", "error", nil); true {
+		waived.Waivers, waived.Soft = []release.Waiver{{Rule: "R"}}, true
+		if Key("t", "1", waived, "other") != trivy {
+			t.Error("trivy's key depends on the stack, on waivers or on the mode")
+		}
+	}
 	write("b")
-	seen := map[string]string{base: "base", checkov: "checkov"}
+	seen := map[string]string{base: "base", checkov: "checkov", trivy: "trivy"}
 	for name, key := range map[string]string{
 		"file's content": Key("t", "1", spec("tflint", "error", settings), "s"),
 		"tree":           Key("u", "1", spec("tflint", "error", nil), "s"),

@@ -2,6 +2,7 @@ package gates
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ import (
 // The test binary poses as a gate when it is started under the gate's name: its
 // environment is scrubbed, so the part it plays stands in a file beside the link.
 func TestMain(m *testing.M) {
-	if name := filepath.Base(os.Args[0]); name == "checkov" || name == "tflint" {
+	if name := filepath.Base(os.Args[0]); slices.Contains([]string{"checkov", "tflint", "trivy", "test", "own"}, name) {
 		syscall.Exit(pose(filepath.Dir(os.Args[0]))) // os.Exit waits a second under the race detector
 	}
 	os.Exit(m.Run())
@@ -34,6 +35,7 @@ type part struct {
 	Mode      string   // "flood", "hang", "signal", or a plain end
 	WantArgs  []string // exactly these, where set
 	WantEnv   []string // the names that the environment may and must have
+	WantDir   string   // the folder to work in; empty: HOME
 }
 
 // badPart is the exit code of a posing binary that was not started as it should be.
@@ -121,7 +123,7 @@ func (p part) verify() error {
 	if err != nil {
 		return err
 	}
-	if wd != os.Getenv("HOME") || wd != os.Getenv("TMPDIR") {
+	if want := cmp.Or(p.WantDir, os.Getenv("HOME")); wd != want || os.Getenv("HOME") != os.Getenv("TMPDIR") {
 		return fmt.Errorf("working directory %s, HOME %s, TMPDIR %s", wd, os.Getenv("HOME"), os.Getenv("TMPDIR"))
 	}
 	if p.WantArgs != nil && !slices.Equal(p.WantArgs, os.Args[1:]) && !slices.Contains(os.Args, "--version") {
@@ -148,10 +150,14 @@ func posing(t *testing.T, gate string, p part) Config {
 		t.Setenv(name, "leak")
 	}
 	p.WantEnv = append(p.WantEnv, "PATH", "HOME", "TMPDIR", "LANG")
-	if gate == "checkov" {
-		p.WantEnv = append(p.WantEnv, "PYTHONDONTWRITEBYTECODE")
-	} else {
-		p.WantEnv = append(p.WantEnv, "TFLINT_DISABLE_VERSION_CHECK", "TFLINT_PLUGIN_DIR", "TF_DATA_DIR")
+	p.WantEnv = append(p.WantEnv, map[string][]string{
+		"checkov": {"PYTHONDONTWRITEBYTECODE"},
+		"tflint":  {"TFLINT_DISABLE_VERSION_CHECK", "TFLINT_PLUGIN_DIR", "TF_DATA_DIR"},
+		"test":    {"CHECKPOINT_DISABLE", "TF_IN_AUTOMATION", "TF_INPUT"},
+	}[gate]...)
+	root := tree(t, map[string]string{"main.tf": ""})
+	if gate == "own" {
+		p.WantDir = root
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -170,7 +176,7 @@ func posing(t *testing.T, gate string, p part) Config {
 		t.Fatal(err)
 	}
 	return Config{Spec: release.GateSpec{Name: gate, Path: link, FailOn: release.SeverityError, Config: map[string]string{}},
-		Tree: tree(t, map[string]string{"main.tf": ""}), Scratch: scratch(t), Path: os.Getenv("PATH"), Log: func(l string) { t.Log(l) }}
+		Tree: root, Scratch: scratch(t), Path: os.Getenv("PATH"), Log: func(l string) { t.Log(l) }}
 }
 
 // tree writes files, by their slash-separated names, into a new folder.

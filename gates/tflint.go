@@ -68,7 +68,7 @@ func runTFLint(ctx context.Context, cfg Config) (release.GateResult, error) {
 		return release.GateResult{}, err
 	}
 	var result release.GateResult
-	if result.Version, err = scanners()["tflint"].ask(ctx, cfg); err != nil {
+	if result.Version, err = cfg.ask(ctx); err != nil {
 		return result, err
 	}
 	for _, dir := range stack.dirs {

@@ -311,8 +311,17 @@ func (r *Reconciler) withResult(u store.Update, res *release.Result, keys map[st
 		return u
 	}
 	u.Plan, u.Findings = res.Plan, res.Findings
-	u.Gates = map[string]release.GateResult{}
+	if len(res.SoftGates) > 0 && u.Entry.Details != nil {
+		u.Entry.Details["soft_gates"] = res.SoftGates
+	}
+	u.Gates, u.Reports = map[string]release.GateResult{}, nil
 	for _, g := range res.Gates {
+		if g.Report != nil {
+			if u.Reports == nil {
+				u.Reports = map[string]release.Report{}
+			}
+			u.Reports[g.Gate] = *g.Report
+		}
 		if key := keys[g.Gate]; key != "" {
 			u.Gates[key] = g
 		}
@@ -334,6 +343,9 @@ func takeResult(now *store.Record, mine store.Record, res release.Result) {
 	}
 	if res.Outputs != nil {
 		now.Outputs = res.Outputs
+	}
+	if res.Phase == release.PhasePlan {
+		now.SoftGates = res.SoftGates
 	}
 }
 
@@ -357,6 +369,9 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 				now.CancelledBy, now.Applying = "", false
 				if state != release.Unknown { // then it opens the state that the apply may have left
 					now.PlanKey = ""
+				}
+				if len(now.SoftGates) > 0 {
+					details["soft_gates"] = now.SoftGates
 				}
 				details["plan_digest"], details["changes"], details["applied"] = now.PlanDigest, now.Changes, res.Applied
 				return nil

@@ -165,14 +165,17 @@ func (r *Reconciler) gates(ctx context.Context, d *config.Deployment, tree strin
 		if err != nil {
 			return nil, nil, fmt.Errorf("gate %s: %w", g.Name, err)
 		}
-		kept, err := r.Store.GateResults(ctx, c.Key)
-		if err != nil {
-			return nil, nil, err
+		c.Spec.Waivers = d.Config.WaiversFor(g.Name, d.Target)
+		if c.Key != "" {
+			kept, err := r.Store.GateResults(ctx, c.Key)
+			if err != nil {
+				return nil, nil, err
+			}
+			if result, ok := kept[c.Key]; ok {
+				c.Spec.Cached = &result
+			}
+			keys[g.Name] = c.Key
 		}
-		if result, ok := kept[c.Key]; ok {
-			c.Spec.Cached = &result
-		}
-		keys[g.Name] = c.Key
 		specs = append(specs, c.Spec)
 	}
 	return specs, keys, nil

@@ -98,7 +98,7 @@ type Runners interface {
 // GateCheck is a gate made ready for one tree.
 type GateCheck struct {
 	Spec release.GateSpec
-	Key  string // under which its result may be kept
+	Key  string // under which its result may be kept; empty: it may not
 }
 
 // Config wires a Reconciler.

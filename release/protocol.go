@@ -160,8 +160,10 @@ type Result struct {
 	Gates    []GateResult `json:"gates,omitempty"` // fresh results, for the cache
 	Plan     *PlanSummary `json:"plan,omitempty"`
 	// Requirements are the approvals that policies on the code and on the plan ask for.
-	Requirements []Requirement     `json:"requirements,omitempty"`
-	Applied      Changes           `json:"applied"`
-	Outputs      map[string]string `json:"outputs,omitempty"`
-	FinishedAt   time.Time         `json:"finished_at"`
+	Requirements []Requirement `json:"requirements,omitempty"`
+	// SoftGates would have failed the phase but for their soft mode.
+	SoftGates  []string          `json:"soft_gates,omitempty"`
+	Applied    Changes           `json:"applied"`
+	Outputs    map[string]string `json:"outputs,omitempty"`
+	FinishedAt time.Time         `json:"finished_at"`
 }

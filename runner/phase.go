@@ -27,6 +27,10 @@ type phase struct {
 	// sharesPlugins: nothing of the code runs during init, so that init may write
 	// to the plug-in cache, from which other targets' providers come.
 	sharesPlugins bool
+	// copied is closed once the tree is copied for tests, or need not be; copyErr
+	// is why it could not be.
+	copied  chan struct{}
+	copyErr error
 
 	// Below is written by the stages, some of which run side by side.
 	mu       sync.Mutex
@@ -35,6 +39,7 @@ type phase struct {
 	// requirements are the approvals that policies ask for.
 	requirements []release.Requirement
 	gates        []release.GateResult
+	softGates    []string // that would have failed the phase but for their soft mode
 	plan         *release.PlanSummary
 	applied      release.Changes
 	outputs      map[string]string
@@ -42,7 +47,7 @@ type phase struct {
 
 func newPhase(spec *release.Spec, cfg Config, log *journal) *phase {
 	return &phase{spec: spec, prepare: cfg.PrepareBackend, path: cfg.Path, log: log,
-		threads: &threads{active: map[int]bool{}}, stages: map[release.StageName]release.Stage{}}
+		threads: &threads{active: map[int]bool{}}, copied: make(chan struct{}), stages: map[release.StageName]release.Stage{}}
 }
 
 // run executes the phase. The error is the first cause of its failure: a *stop,
@@ -226,7 +231,7 @@ func (p *phase) result(err error) release.Result {
 	defer p.mu.Unlock()
 	r := release.Result{Format: release.ProtocolFormat, RunID: p.spec.RunID, Attempt: p.spec.Attempt,
 		Phase: p.spec.Phase, Outcome: release.OutcomePassed, Stages: []release.Stage{},
-		Findings: p.findings, Requirements: p.requirements, Gates: p.gates, Plan: p.plan, Applied: p.applied, Outputs: p.outputs,
+		Findings: p.findings, Requirements: p.requirements, Gates: p.gates, SoftGates: slices.Sorted(slices.Values(p.softGates)), Plan: p.plan, Applied: p.applied, Outputs: p.outputs,
 		FinishedAt: time.Now().UTC()}
 	for _, name := range release.StageNames() {
 		if s, ok := p.stages[name]; ok {
@@ -235,6 +240,11 @@ func (p *phase) result(err error) release.Result {
 	}
 	for i := range r.Findings {
 		r.Findings[i].Message = p.log.mask.Replace(r.Findings[i].Message)
+	}
+	for i := range r.Gates {
+		if report := r.Gates[i].Report; report != nil {
+			report.Content = p.log.mask.Replace(report.Content)
+		}
 	}
 	for name, value := range r.Outputs {
 		r.Outputs[name] = p.log.mask.Replace(value)

@@ -101,6 +101,7 @@ func (p *phase) initAndPlan(ctx context.Context, initArgs []string) (*tfjson.Pla
 	if err != nil {
 		return nil, err
 	}
+	p.copyForTests()
 	var raw *tfjson.Plan
 	err = p.stage(ctx, release.StagePlan, func() (summary string, err error) {
 		raw, summary, err = p.savePlan(ctx, e)

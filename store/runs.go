@@ -218,6 +218,8 @@ type Update struct {
 	// Plan and Findings, where set, are kept beside the run.
 	Plan     *release.PlanSummary
 	Findings []release.Finding
+	// Reports, where set, are kept beside the run too, by gate.
+	Reports map[string]release.Report
 	// Gates are fresh results to keep, by key.
 	Gates map[string]release.GateResult
 	// Wake makes a call so that the run goes on.
@@ -338,7 +340,7 @@ func (s *Store) keepDetails(ctx context.Context, t tx, id int64, u Update) error
 			return fmt.Errorf("keeping a gate's result: %w", err)
 		}
 	}
-	for column, v := range map[string]any{"plan": u.Plan, "findings": u.Findings} {
+	for column, v := range map[string]any{"plan": u.Plan, "findings": u.Findings, "reports": u.Reports} {
 		text := jsonText(v)
 		if text == "null" {
 			continue
@@ -382,6 +384,14 @@ func aboutRun(e audit.Entry, r Record) audit.Entry {
 func (s *Store) Findings(ctx context.Context, runID int64) ([]release.Finding, error) {
 	var out []release.Finding
 	err := s.details(ctx, runID, "findings", &out)
+	return out, err
+}
+
+// Reports returns the reports that gates wrote of a run, by gate; none where they
+// wrote none.
+func (s *Store) Reports(ctx context.Context, runID int64) (map[string]release.Report, error) {
+	out := map[string]release.Report{}
+	err := s.details(ctx, runID, "reports", &out)
 	return out, err
 }
 

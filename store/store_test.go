@@ -274,9 +274,10 @@ func TestDetailsAndBoard(t *testing.T) {
 		}
 		_, err := s.Update(t.Context(), id, store.Update{Plan: &release.PlanSummary{Digest: "sha256:x"},
 			Findings: []release.Finding{{Rule: "r", Line: 3}}, Gates: map[string]release.GateResult{"k": {Gate: "tflint", Version: "1"}},
+			Reports: map[string]release.Report{"test": {Format: "junit", Content: "<testsuites/>"}},
 			Change: func(r *store.Record) error {
 				r.SetStage(release.Stage{Name: release.StagePlan, State: release.StagePassed})
-				r.Outputs = map[string]string{"a": "b"}
+				r.Outputs, r.SoftGates = map[string]string{"a": "b"}, []string{"trivy"}
 				return nil
 			}})
 		if err != nil {
@@ -287,6 +288,13 @@ func TestDetailsAndBoard(t *testing.T) {
 		plan, err := s.Plan(t.Context(), id)
 		findings, err2 := s.Findings(t.Context(), id)
 		gates, err3 := s.GateResults(t.Context(), "k", "other")
+		reports, err4 := s.Reports(t.Context(), id)
+		none, err5 := s.Reports(t.Context(), next)
+		run, err6 := s.Run(t.Context(), id)
+		if err := errors.Join(err4, err5, err6); err != nil || len(reports) != 1 || reports["test"].Content != "<testsuites/>" || len(none) != 0 ||
+			!slices.Equal(run.SoftGates, []string{"trivy"}) {
+			t.Errorf("reports %+v and %+v, soft gates %q, %v", reports, none, run.SoftGates, err)
+		}
 		if err := errors.Join(err, err2, err3); err != nil || plan.Digest != "sha256:x" || len(findings) != 1 || len(gates) != 1 || gates["k"].Gate != "tflint" {
 			t.Errorf("plan %+v, findings %+v, gates %+v, %v", plan, findings, gates, err)
 		}

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/waymark-cd/waymark/config"
-	"github.com/waymark-cd/waymark/gates"
 	"github.com/waymark-cd/waymark/gitrepo"
 	"github.com/waymark-cd/waymark/reconciler"
 	"github.com/waymark-cd/waymark/release"
@@ -70,7 +68,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err != nil {
 		return s, err
 	}
-	gate, err := newGateKeeper(cfg)
+	gate, err := newGateKeeper(cfg, engine)
 	if err != nil {
 		return s, err
 	}
@@ -293,58 +291,6 @@ func engineVersion(ctx context.Context, kind, path string) (string, error) {
 		return "", err
 	}
 	return e.Version(ctx)
-}
-
-// gateKeeper makes configured gates ready, and remembers their versions.
-type gateKeeper struct {
-	mu       sync.Mutex
-	versions map[string]string // by path, size and time of the executable
-}
-
-// newGateKeeper finds every enabled gate, so that a missing one stops the start
-// and not a deployment.
-func newGateKeeper(cfg *config.Config) (*gateKeeper, error) {
-	for _, g := range cfg.Gates {
-		if !g.Enabled {
-			continue
-		}
-		if _, err := gates.Find(g.Name, g.Path); err != nil {
-			return nil, fmt.Errorf("%w: gate %s: %v", release.ErrInvalid, g.Name, err)
-		}
-	}
-	return &gateKeeper{versions: map[string]string{}}, nil
-}
-
-func (k *gateKeeper) check(ctx context.Context, g config.GateConfig, tree string, stack release.StackSpec) (reconciler.GateCheck, error) {
-	path, err := gates.Find(g.Name, g.Path)
-	if err != nil {
-		return reconciler.GateCheck{}, err
-	}
-	spec := release.GateSpec{Name: g.Name, Path: path, FailOn: g.FailOn, Config: g.Settings()}
-	v, err := k.version(ctx, g.Name, path)
-	if err != nil {
-		return reconciler.GateCheck{}, err
-	}
-	return reconciler.GateCheck{Spec: spec, Key: gates.Key(tree, v, spec, stack.Path)}, nil
-}
-
-// version asks a gate for its version once, and again when its file changes.
-func (k *gateKeeper) version(ctx context.Context, name, path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("gate %s: %w", name, err)
-	}
-	key := fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if v, ok := k.versions[key]; ok {
-		return v, nil
-	}
-	v, err := gates.Version(ctx, name, path)
-	if err == nil {
-		k.versions[key] = v
-	}
-	return v, err
 }
 
 // remote gives the reconciler a git repository.
