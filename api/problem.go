@@ -9,11 +9,11 @@ import (
 // Codes of problems: what a program branches on, beside the status.
 const (
 	CodeInvalid      = "invalid"      // 400, 413, 415, 422: the request is malformed
-	CodeUnauthorized = "unauthorized" // 401: no token, or a wrong one
-	CodeRefused      = "refused"      // 403: a rule of Waymark or of the configuration says no
+	CodeUnauthorized = "unauthorized" // 401: nobody, or what was shown does not count
+	CodeRefused      = "refused"      // 403: a rule of Waymark or of the configuration says no, or a role is missing
 	CodeNotFound     = "not_found"    // 404: it does not exist
 	CodeConflict     = "conflict"     // 409: it exists, and its state does not allow the request
-	CodeUnavailable  = "unavailable"  // 503: a part that the service needs cannot be reached
+	CodeUnavailable  = "unavailable"  // 429, 503: not now: too many failures before, or a part that the service needs cannot be reached
 	CodeInternal     = "internal"     // 500: the service's log says more
 )
 
@@ -63,7 +63,7 @@ func CodeOf(status int) string {
 		return CodeNotFound
 	case status == http.StatusConflict:
 		return CodeConflict
-	case status >= 502 && status <= 504:
+	case status == http.StatusTooManyRequests, status >= 502 && status <= 504:
 		return CodeUnavailable
 	case status >= 500:
 		return CodeInternal

@@ -116,6 +116,9 @@ func secureURL(s string) bool {
 // Name is the issuer's name in the configuration.
 func (i *Issuer) Name() string { return i.cfg.Name }
 
+// URL is the issuer's own name of itself.
+func (i *Issuer) URL() string { return i.cfg.URL }
+
 // Fingerprint changes with whatever decides who is who at this issuer: a session
 // that began under another one is none.
 func (i *Issuer) Fingerprint() string {

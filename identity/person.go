@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,8 +168,22 @@ func Master() Person {
 	return Person{Name: "token", Kind: KindMaster, Grants: []Grant{{Role: Admin}}, Decides: true}
 }
 
-// May is nil where the person may do this to the target. Otherwise the error
-// wraps release.ErrRefused and says which role is missing where. A target whose
+// TokenHolder is the person of an API token with this name, as it is kept: whom
+// it stands for, the groups and, in JSON, the grants. The error wraps
+// release.ErrInvalid.
+func TokenHolder(name, actor string, groups []string, grants []byte) (Person, error) {
+	p := Person{Name: actor, Kind: KindToken, Groups: groups, Via: name, Decides: true}
+	if isAddress(actor) {
+		p.Emails = []string{actor}
+	}
+	if err := json.Unmarshal(grants, &p.Grants); err != nil {
+		return Person{}, fmt.Errorf("%w grants of the token %q: %w", release.ErrInvalid, name, err)
+	}
+	return p, CheckName(actor)
+}
+
+// May is nil where the person may do this to the target. Otherwise the error is
+// a *Denial and says which role is missing where. A target whose
 // team, scope or environment is empty stands for all of them; the zero target
 // for the whole service.
 func (p Person) May(action Action, t release.Target) error {
@@ -185,16 +200,31 @@ func (p Person) May(action Action, t release.Target) error {
 			roles = append(roles, string(g.Role))
 		}
 	}
+	deny := func(format string, args ...any) error {
+		return &Denial{Action: action, Detail: fmt.Sprintf(format, args...)}
+	}
 	switch {
 	case p.Name == "":
-		return fmt.Errorf("%w: nobody has shown who they are; %s needs the role %s for %s", release.ErrRefused, doing, needed, place(t))
+		return deny("nobody has shown who they are; %s needs the role %s for %s", doing, needed, place(t))
 	case !p.Decides && len(roles) > 0 && needed != Viewer:
-		return fmt.Errorf("%w: this session of %s reads alone, and %s is a decision: log in as a person, or use the command line with a token", release.ErrRefused, p.Name, doing)
+		return deny("this session of %s reads alone, and %s is a decision: log in as a person, or use the command line with a token", p.Name, doing)
 	case len(roles) == 0:
-		return fmt.Errorf("%w: %s has no role for %s; %s needs the role %s there: %s", release.ErrRefused, p.Name, place(t), doing, needed, p.askWhom())
+		return deny("%s has no role for %s; %s needs the role %s there: %s", p.Name, place(t), doing, needed, p.askWhom())
 	}
-	return fmt.Errorf("%w: %s is %s for %s; %s needs the role %s there: %s", release.ErrRefused, p.Name, strings.Join(roles, " and "), place(t), doing, needed, p.askWhom())
+	return deny("%s is %s for %s; %s needs the role %s there: %s", p.Name, strings.Join(roles, " and "), place(t), doing, needed, p.askWhom())
 }
+
+// Denial is a person's lack of a role. As an error it wraps release.ErrRefused.
+type Denial struct {
+	Action Action
+	Detail string // whose role is missing where, and whom to ask
+}
+
+// Error prints the detail.
+func (d *Denial) Error() string { return release.ErrRefused.Error() + ": " + d.Detail }
+
+// Unwrap returns release.ErrRefused.
+func (d *Denial) Unwrap() error { return release.ErrRefused }
 
 // askWhom says who can give what is missing.
 func (p Person) askWhom() string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -18,6 +19,9 @@ func (s *Server) gatherEvidence(ctx context.Context, in *evidenceInput) (api.Run
 		return api.Run{}, fmt.Errorf("%w: this service cannot look into runs", release.ErrUnavailable)
 	}
 	run, err := s.run(ctx, in.ID)
+	if err == nil {
+		err = s.may(ctx, identity.Evidence, run.Target)
+	}
 	if err != nil {
 		return api.Run{}, err
 	}

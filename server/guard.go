@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +25,7 @@ type contextKey int
 
 const (
 	keyRequestID contextKey = iota
-	keyPerson
+	keyCaller
 )
 
 func requestID(ctx context.Context) string {
@@ -112,7 +110,8 @@ func route(r *http.Request) string {
 }
 
 // guard decides who may pass: it sets the headers that every answer carries,
-// bounds the body, and asks for the right host, origin, form and token.
+// bounds the body, asks for the right host, origin and form, and finds out who
+// asks. What that person may do is for each operation to say.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.setHeaders(w.Header())
@@ -126,20 +125,33 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			send(w, p)
 			return
 		}
-		if !isOpen(r) && !s.knows(r) {
+		if known, err := s.recognised(r); !known || err != nil {
 			drain(r)
-			s.askForToken(w, r)
+			s.askWho(w, r, err)
 			return
-		}
-		if s.knows(r) {
-			p := identity.Master()
-			if s.cfg.Token == "" {
-				p = identity.Anybody()
-			}
-			recognise(r.Context(), p)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// recognised finds out who a request comes from, and reports whether it may go
+// on: from somebody, or to what is open to nobody too. What was shown and does
+// not count is an error, but for what is open.
+func (s *Server) recognised(r *http.Request) (bool, error) {
+	if isOpen(r) && !asksWho(r) {
+		return true, nil
+	}
+	c, err := s.identify(r)
+	switch {
+	case isOpen(r) && (err != nil || c.Name == ""):
+		return true, nil
+	case err != nil || c.Name == "":
+		return false, err
+	case c.bySession && !isRead(r) && !s.ownPage(r):
+		return false, &identity.Denial{Action: "session", Detail: "a session decides on this service's own pages alone: send a token as Authorization: Bearer …"}
+	}
+	recognise(r.Context(), c)
+	return true, nil
 }
 
 // drain reads what is left of a body that nobody will look at: a connection that
@@ -161,17 +173,17 @@ func (s *Server) setHeaders(h http.Header) {
 // foreign reports a request that another site makes a browser send.
 func (s *Server) foreign(r *http.Request) (problem, bool) {
 	switch {
-	case s.cfg.Token == "" && !isLoopback(r.Host):
+	case !s.closed() && !isLoopback(r.Host):
 		return newProblem(r.Context(), http.StatusMisdirectedRequest,
-			"this service is open to its own machine alone: address it as 127.0.0.1 or localhost, or configure a token"), true
+			"this service is open to its own machine alone: address it as 127.0.0.1 or localhost, or configure a token or an issuer"), true
 	case s.origins.Check(r) != nil:
 		return newProblem(r.Context(), http.StatusForbidden, "this request comes from another site's page, which is not allowed"), true
 	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/") && !isDeliberate(r):
 		return newProblem(r.Context(), http.StatusUnsupportedMediaType,
 			"send the body as application/json: add the header Content-Type: application/json, or X-Waymark-Request: 1 where there is no body"), true
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && s.fromRun(r):
+	case !isRead(r) && s.fromRun(r):
 		return newProblem(r.Context(), http.StatusForbidden,
-			"this request comes from a run's own code, or cannot be told from one, and a run decides about no run: configure server { token }, or ask again when nothing runs"), true
+			"this request comes from a run's own code, or cannot be told from one, and a run decides about no run: configure server { token } or oidc, or ask again when nothing runs"), true
 	}
 	return problem{}, false
 }
@@ -179,7 +191,7 @@ func (s *Server) foreign(r *http.Request) (problem, bool) {
 // fromRun reports a request without proof that a run's own code may have sent:
 // it has the user of the service and reaches its port, and would approve itself.
 func (s *Server) fromRun(r *http.Request) bool {
-	if s.cfg.Token != "" || s.cfg.FromRun == nil {
+	if s.closed() || s.cfg.FromRun == nil {
 		return false
 	}
 	client, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -212,49 +224,59 @@ func isDeliberate(r *http.Request) bool {
 
 func isWebhook(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/webhooks/") }
 
-// isOpen lists what needs no token: it tells nothing about any target.
+// isOpen lists what needs nobody: it tells nothing about any target.
 func isOpen(r *http.Request) bool {
 	switch r.URL.Path {
 	case "/healthz", "/readyz", "/openapi.json", "/docs", "/login", "/logout":
 		return true
 	}
-	return false
+	return strings.HasPrefix(r.URL.Path, "/login/")
 }
 
-// knows reports whether the caller showed the token, or a session that a login
-// with the token began. A session reads and decides nothing.
-func (s *Server) knows(r *http.Request) bool {
-	if s.cfg.Token == "" {
-		return true
-	}
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		return s.isToken(token)
-	}
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && s.hasSession(r)
+// asksWho lists what is open and yet answers somebody otherwise than nobody.
+func asksWho(r *http.Request) bool {
+	return r.URL.Path == "/readyz" || r.URL.Path == "/login" && isRead(r)
 }
 
-// isToken compares in constant time, whatever the length.
-func (s *Server) isToken(token string) bool {
-	hash := sha256.Sum256([]byte(token))
-	return s.cfg.Token != "" && subtle.ConstantTimeCompare(hash[:], s.tokenHash[:]) == 1
-}
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-func (s *Server) askForToken(w http.ResponseWriter, r *http.Request) {
-	isPage := r.Method == http.MethodGet && (r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/runs/"))
-	if isPage && r.Header.Get("Authorization") == "" {
-		s.showLogin(w, r, http.StatusUnauthorized, "")
+// askWho answers a request of nobody, or of somebody who is not believed: a page
+// with the login, anything else with the problem.
+func (s *Server) askWho(w http.ResponseWriter, r *http.Request, err error) {
+	isPage := isRead(r) && (r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/runs/"))
+	var denied *identity.Denial
+	switch {
+	case err == nil:
+		err = errNobody
+	case errors.As(err, &denied):
+		s.writeProblem(w, r, err)
 		return
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="waymark"`)
-	s.writeProblem(w, r, fmt.Errorf("%w: send it as Authorization: Bearer …", errNoToken))
+	if isPage && r.Header.Get("Authorization") == "" {
+		if errors.Is(err, errNobody) {
+			s.showLogin(w, r, http.StatusUnauthorized, "")
+			return
+		}
+		s.refuseLogin(w, r, err)
+		return
+	}
+	if limited := new(tooMany); errors.As(err, &limited) {
+		w.Header().Set("Retry-After", limited.seconds())
+	} else {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="waymark"`)
+	}
+	s.writeProblem(w, r, err)
 }
 
 // validRunID reads a run's id from a path. What is no id is a run that does not
 // exist.
-func validRunID(id string) (int64, error) {
+func validRunID(id string) (int64, error) { return validID("run", id) }
+
+// validID reads the id of a run, or of something else that is numbered as runs are.
+func validID(what, id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || n < 1 || release.FormatID(n) != id {
-		return 0, fmt.Errorf("run %.40q: %w", id, release.ErrNotFound)
+		return 0, fmt.Errorf("%s %.40q: %w", what, id, release.ErrNotFound)
 	}
 	return n, nil
 }

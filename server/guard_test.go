@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestLoginBeginsASessionThatOnlyReads(t *testing.T) {
 	w.drive(w.admit("dev_us-east-1/research/1.0"), release.AwaitingApproval)
 	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
 	resp, body := w.do("POST", "/login", "token=wrong", form...)
-	if resp.StatusCode != 401 || len(resp.Cookies()) != 0 || !strings.Contains(body, "not this service") {
+	if resp.StatusCode != 401 || len(resp.Cookies()) != 0 || !strings.Contains(body, "no token of this service") {
 		t.Errorf("a wrong token: %d %v", resp.StatusCode, resp.Cookies())
 	}
 	resp, _ = w.do("POST", "/login", url.Values{"token": {"tok"}}.Encode(), form...)
@@ -59,15 +60,18 @@ func TestLoginBeginsASessionThatOnlyReads(t *testing.T) {
 		t.Fatalf("the right token: %d %v", resp.StatusCode, resp.Header)
 	}
 	c := resp.Cookies()[0]
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || strings.Contains(c.Value, "tok") {
+	if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || strings.Contains(c.Value, "tok") {
 		t.Errorf("cookie %v", c)
 	}
 	session := []string{"Cookie", c.Name + "=" + c.Value}
 	if resp, body := w.do("GET", "/", "", session...); resp.StatusCode != 200 || !strings.Contains(body, "research") {
 		t.Errorf("the board with a session: %d", resp.StatusCode)
 	}
-	if resp, _ := w.do("POST", "/api/v1/runs/1/approve", "{}", append(session, "Content-Type", "application/json")...); resp.StatusCode != 401 || len(w.verdicts) != 0 {
-		t.Errorf("a session decides: %d %v", resp.StatusCode, w.verdicts)
+	for _, header := range [][]string{nil, {"Sec-Fetch-Site", "same-origin"}, {"Origin", w.http.URL}} {
+		header = slices.Concat(session, header, []string{"Content-Type", "application/json"})
+		if resp, _ := w.do("POST", "/api/v1/runs/1/approve", "{}", header...); resp.StatusCode != 403 || len(w.verdicts) != 0 {
+			t.Errorf("a session of nobody in particular decides: %d %v", resp.StatusCode, w.verdicts)
+		}
 	}
 	end, mac, _ := strings.Cut(c.Value, ".")
 	for _, forged := range []string{"9" + end + "." + mac, end + ".", end, "." + mac, c.Value + "x"} {

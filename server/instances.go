@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -47,6 +48,9 @@ func (s *Server) wireInstance(i store.Instance) api.Instance {
 }
 
 func (s *Server) listInstances(ctx context.Context, _ *noInput) (api.InstanceList, error) {
+	if err := s.may(ctx, identity.Watch, release.Target{}); err != nil {
+		return api.InstanceList{}, err
+	}
 	all, err := s.instances(ctx)
 	return api.InstanceList{Instances: all, Self: s.cfg.Self, ConfigDigest: s.cfg.ConfigDigest}, err
 }
@@ -57,6 +61,9 @@ type drainInput struct {
 }
 
 func (s *Server) drainInstance(ctx context.Context, in *drainInput) (api.Instance, error) {
+	if err := s.may(ctx, identity.Drain, release.Target{}); err != nil {
+		return api.Instance{}, err
+	}
 	if s.cfg.Drain == nil {
 		return api.Instance{}, fmt.Errorf("%w: this service drains no instances", release.ErrUnavailable)
 	}
@@ -91,8 +98,12 @@ type instanceRow struct {
 	Differs bool // whether its configuration is another than that one's
 }
 
-// boardInstances gives nil where there is no more than one instance.
+// boardInstances gives nil where there is no more than one instance, or for
+// whoever may not watch the service.
 func (s *Server) boardInstances(ctx context.Context) (*instancesBody, error) {
+	if s.may(ctx, identity.Watch, release.Target{}) != nil {
+		return nil, nil
+	}
 	all, err := s.instances(ctx)
 	if err != nil {
 		return nil, err

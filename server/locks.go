@@ -3,10 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
 )
 
 type locksInput struct {
@@ -21,7 +24,12 @@ func (s *Server) listLocks(ctx context.Context, in *locksInput) (api.LockList, e
 	if s.cfg.Locks == nil {
 		return api.LockList{}, fmt.Errorf("%w: this service cannot look at locks", release.ErrUnavailable)
 	}
+	within, err := s.narrowed(ctx, target)
+	if err != nil {
+		return api.LockList{}, err
+	}
 	held, err := s.cfg.Locks(ctx, target)
+	held = slices.DeleteFunc(slices.Clone(held), func(l release.HeldLock) bool { return !store.InSight(within, l.Target) })
 	return api.LockList{Locks: mapped(held, wireLock)}, err
 }
 
@@ -35,6 +43,9 @@ type unlockInput struct {
 func (s *Server) unlock(ctx context.Context, in *unlockInput) (api.LockList, error) {
 	target, err := release.ParseTarget(release.Target{Env: in.Env, Scope: in.Scope, Team: in.Team}.String())
 	if err != nil {
+		return api.LockList{}, err
+	}
+	if err := s.may(ctx, identity.Unlock, target); err != nil {
 		return api.LockList{}, err
 	}
 	if s.cfg.Unlock == nil {

@@ -38,7 +38,7 @@ func newPages() (*pages, error) {
 		return nil, fmt.Errorf("reading the style sheet: %w", err)
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"short": shortCommit, "words": words, "tone": tone, "visible": visible, "list": list,
+		"short": shortCommit, "words": words, "tone": tone, "visible": visible, "list": list, "login": loginLink,
 	}).ParseFS(pageFiles, "page/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parsing the pages: %w", err)
@@ -53,8 +53,8 @@ func newPages() (*pages, error) {
 type frame struct {
 	Title   string
 	Style   template.CSS
-	Refresh int  // seconds; 0: the page stays as it is
-	Session bool // whether there is a session to end
+	Refresh int    // seconds; 0: the page stays as it is
+	Who     string // whose session there is to end; empty for none
 	Version string
 	Body    any
 	now     time.Time
@@ -102,7 +102,11 @@ func (f frame) Took(from, to time.Time) string {
 }
 
 func (s *Server) frame(r *http.Request, title string, body any) frame {
-	return frame{Title: title, Style: s.pages.style, Session: s.cfg.Token != "" && r != nil && s.hasSession(r),
+	who := ""
+	if c := callerOf(r.Context()); c.bySession {
+		who = c.Name
+	}
+	return frame{Title: title, Style: s.pages.style, Who: who,
 		Version: s.cfg.Version, Body: body, now: s.now()}
 }
 
@@ -122,10 +126,6 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 func (s *Server) showError(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.problemOf(r.Context(), err)
 	s.show(w, r, p.Status, "error.html", s.frame(r, p.Title, p.Problem))
-}
-
-func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, wrong string) {
-	s.show(w, r, status, "login.html", s.frame(r, "Log in", wrong))
 }
 
 const (
@@ -159,9 +159,13 @@ func (s *Server) board(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) loadBoard(ctx context.Context) (boardBody, error) {
-	targets, err1 := s.cfg.Store.Targets(ctx)
-	runs, _, err2 := s.cfg.Store.Runs(ctx, store.RunFilter{Limit: recentRuns})
-	refused, _, err3 := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Decision: release.Refused, Limit: refusedTags})
+	within, err := s.sight(ctx)
+	if err != nil {
+		return boardBody{}, err
+	}
+	targets, err1 := s.targets(ctx, within)
+	runs, _, err2 := s.cfg.Store.Runs(ctx, store.RunFilter{Within: within, Limit: recentRuns})
+	refused, _, err3 := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Within: within, Decision: release.Refused, Limit: refusedTags})
 	instances, err4 := s.boardInstances(ctx)
 	body := boardBody{Targets: mapped(targets, wireTarget), Runs: mapped(runs, wireRun), Refused: mapped(refused, wireRelease), Instances: instances}
 	for _, t := range body.Targets {

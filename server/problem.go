@@ -9,18 +9,25 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 )
 
-// errNoToken is the one error of this package that has a status of its own.
-var errNoToken = errors.New("this needs the service's token")
+// errNobody says that a request shows nobody whom it comes from.
+var errNobody = errors.New("this service asks who you are: send a token as Authorization: Bearer …, or log in on its page")
 
 // statusOf is the one table from sentinels to HTTP statuses. 403 is a rule's
 // no, apart from 409, a state's no, so that a program can tell them apart.
 func statusOf(err error) int {
 	var tooLarge *http.MaxBytesError
+	var failure *identity.Failure
+	var limited *tooMany
 	switch {
-	case errors.Is(err, errNoToken):
+	case errors.As(err, &limited):
+		return http.StatusTooManyRequests
+	case errors.As(err, &failure) && failure.Why == identity.Unavailable:
+		return http.StatusServiceUnavailable
+	case errors.Is(err, errNobody), errors.As(err, &failure):
 		return http.StatusUnauthorized
 	case errors.Is(err, release.ErrNotFound):
 		return http.StatusNotFound
@@ -52,6 +59,7 @@ func (problem) ContentType(string) string { return "application/problem+json" }
 // none of release's is shown as "internal error", and its detail is logged.
 func (s *Server) problemOf(ctx context.Context, err error) problem {
 	status := statusOf(err)
+	s.denied(ctx, err)
 	detail := err.Error()
 	if status == http.StatusInternalServerError {
 		detail = "internal error"

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -17,8 +19,18 @@ type noInput struct{}
 // types that are unexported: what inputs share is written out.
 
 func (s *Server) listTargets(ctx context.Context, _ *noInput) (api.TargetList, error) {
-	targets, err := s.cfg.Store.Targets(ctx)
+	within, err := s.sight(ctx)
+	if err != nil {
+		return api.TargetList{}, err
+	}
+	targets, err := s.targets(ctx, within)
 	return api.TargetList{Targets: mapped(targets, wireTarget)}, err
+}
+
+// targets reads the targets of these scopes.
+func (s *Server) targets(ctx context.Context, within []store.Scope) ([]store.TargetStatus, error) {
+	all, err := s.cfg.Store.Targets(ctx)
+	return slices.DeleteFunc(all, func(t store.TargetStatus) bool { return !store.InSight(within, t.Target) }), err
 }
 
 type targetInput struct {
@@ -30,6 +42,9 @@ type targetInput struct {
 func (s *Server) getTarget(ctx context.Context, in *targetInput) (api.Target, error) {
 	target, err := release.ParseTarget(release.Target{Env: in.Env, Scope: in.Scope, Team: in.Team}.String())
 	if err != nil {
+		return api.Target{}, err
+	}
+	if err := s.may(ctx, identity.View, target); err != nil {
 		return api.Target{}, err
 	}
 	status, err := s.cfg.Store.Target(ctx, target)
@@ -48,6 +63,17 @@ func parseFilter(target string) (*release.Target, error) {
 	return &t, err
 }
 
+// narrowed is sight for a list that may be of one target alone: to ask for one
+// that is out of sight is denied, and not answered by an empty list.
+func (s *Server) narrowed(ctx context.Context, target *release.Target) ([]store.Scope, error) {
+	if target != nil {
+		if err := s.may(ctx, identity.View, *target); err != nil {
+			return nil, err
+		}
+	}
+	return s.sight(ctx)
+}
+
 type releasesInput struct {
 	Limit    int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many, at most"`
 	Cursor   string `query:"cursor" maxLength:"200" doc:"next of the page before"`
@@ -60,7 +86,11 @@ func (s *Server) listReleases(ctx context.Context, in *releasesInput) (api.Relea
 	if err != nil {
 		return api.ReleaseList{}, err
 	}
-	releases, next, err := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Target: target,
+	within, err := s.narrowed(ctx, target)
+	if err != nil {
+		return api.ReleaseList{}, err
+	}
+	releases, next, err := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Target: target, Within: within,
 		Decision: release.Decision(in.Decision), Limit: in.Limit, Cursor: in.Cursor})
 	return api.ReleaseList{Releases: mapped(releases, wireRelease), Next: next}, err
 }
@@ -78,7 +108,11 @@ func (s *Server) listRuns(ctx context.Context, in *runsInput) (api.RunList, erro
 	if err != nil {
 		return api.RunList{}, err
 	}
-	runs, next, err := s.cfg.Store.Runs(ctx, store.RunFilter{Target: target, State: release.State(in.State),
+	within, err := s.narrowed(ctx, target)
+	if err != nil {
+		return api.RunList{}, err
+	}
+	runs, next, err := s.cfg.Store.Runs(ctx, store.RunFilter{Target: target, Within: within, State: release.State(in.State),
 		Kind: release.Kind(in.Kind), Limit: in.Limit, Cursor: in.Cursor})
 	return api.RunList{Runs: mapped(runs, wireRun), Next: next}, err
 }
@@ -87,13 +121,20 @@ type runInput struct {
 	ID string `path:"id" maxLength:"20" doc:"Decimal id" example:"42"`
 }
 
-// run reads the run that a path names.
+// run reads the run that a path names, for whoever may look at its target.
 func (s *Server) run(ctx context.Context, id string) (release.Run, error) {
 	n, err := validRunID(id)
 	if err != nil {
 		return release.Run{}, err
 	}
-	return s.cfg.Store.Run(ctx, n)
+	run, err := s.cfg.Store.Run(ctx, n)
+	if err == nil {
+		err = s.may(ctx, identity.View, run.Target)
+	}
+	if err != nil {
+		return release.Run{}, err
+	}
+	return run, nil
 }
 
 func (s *Server) getRun(ctx context.Context, in *runInput) (api.Run, error) {
@@ -125,6 +166,9 @@ type auditInput struct {
 }
 
 func (s *Server) listAudit(ctx context.Context, in *auditInput) (api.AuditPage, error) {
+	if err := s.may(ctx, identity.Audit, release.Target{}); err != nil {
+		return api.AuditPage{}, err
+	}
 	entries, err := s.cfg.Store.Entries(ctx, in.After, in.Limit)
 	if err != nil {
 		return api.AuditPage{}, err

@@ -25,7 +25,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	cfg.AllowAdditionalPropertiesByDefault = true // answers may grow; Decision says otherwise for itself
 	cfg.Transformers = []huma.Transformer{ownProblems}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "The service's token, where one is configured."}}
+		"token": {Type: "http", Scheme: "bearer", Description: "An API token, an ID token of a configured issuer, or the service's own token. None on an open service."}}
 	cfg.Security = []map[string][]string{{"token": {}}, {}}
 	a := humago.New(mux, cfg)
 	schemas := a.OpenAPI().Components.Schemas
@@ -58,6 +58,10 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, get("instances", "list-instances", "The processes of the service, and what each has in hand"), s.listInstances)
 	register(s, a, post("instances/{id}/drain", "drain-instance", "Let an instance take no new work or, with undo, take it again"), s.drainInstance)
 	register(s, a, get("audit", "list-audit", "Entries of the audit log from an index on, in order"), s.listAudit)
+	register(s, a, get("whoami", "whoami", "Who the service takes the caller for, and what that one may do"), s.whoami)
+	register(s, a, get("tokens", "list-tokens", "API tokens, the newest first"), s.listTokens)
+	register(s, a, post("tokens", "create-token", "Make an API token, which this answer alone shows"), s.createToken)
+	register(s, a, post("tokens/{id}/revoke", "revoke-token", "End an API token at once, and the sessions that began with it"), s.revokeToken)
 	a.OpenAPI().AddOperation(webhookOperation())
 	// huma registers its own error shapes, which never leave (see ownProblems).
 	delete(schemas.Map(), "ErrorModel")

@@ -20,12 +20,14 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -77,16 +79,26 @@ type Config struct {
 	FromRun func(client, service netip.AddrPort) (bool, error)
 	// WebhookSecrets holds a secret per repository that takes webhooks.
 	WebhookSecrets map[string]string
-	// Token closes everything but health, webhooks and the API's description.
-	// Without one the service answers only requests addressed to loopback.
-	Token    string
-	Version  string
-	Logger   *slog.Logger         // nil: nothing is logged
-	Registry *prometheus.Registry // nil: one of its own
-	Now      func() time.Time     // nil: time.Now
+	// Token is the service's own, whose holder may do everything. It, or an issuer,
+	// closes everything but health, webhooks and the API's description. Without
+	// either the service answers only requests addressed to loopback.
+	Token string
+	// Issuers are those by which people log in. What they may do is in their rules.
+	Issuers []*identity.Issuer
+	// URL is the address by which people reach the page; empty: as a caller on
+	// loopback addresses it.
+	URL string
+	// TrustedProxies are believed when they say where a request comes from.
+	TrustedProxies []netip.Prefix
+	// Environments and Teams are those that an API token may be for; nil: any.
+	Environments, Teams []string
+	Version             string
+	Logger              *slog.Logger         // nil: nothing is logged
+	Registry            *prometheus.Registry // nil: one of its own
+	Now                 func() time.Time     // nil: time.Now
 }
 
-// Server answers HTTP requests. It holds no state of its own but counters and
+// Server answers HTTP requests. It holds no state of its own but counters, and
 // starts no goroutine.
 type Server struct {
 	cfg       Config
@@ -95,10 +107,14 @@ type Server struct {
 	tokenHash [sha256.Size]byte
 	followers chan struct{} // one slot per log that is streamed
 	metrics   metrics
+	door      door
+	limits    *limits
 	hooks     *webhooks
 	pages     *pages
 	origins   *http.CrossOriginProtection
 	handler   http.Handler
+	sealing   sync.Mutex
+	sealWith  []byte // key of sessions, once it was read
 }
 
 // New checks the configuration and builds every route. The error says which
@@ -118,12 +134,15 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, deadAfter)
 	s := &Server{cfg: cfg, log: cfg.Logger, now: cfg.Now, tokenHash: sha256.Sum256([]byte(cfg.Token)),
-		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection()}
+		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection(), limits: newLimits()}
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.hooks, err = newWebhooks(cfg.Registry); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	if s.door, err = newDoor(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.pages, err = newPages(); err != nil {
@@ -170,7 +189,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /docs", static("text/html; charset=utf-8", docs))
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", s.watched(promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("POST /webhooks/{repository}", s.webhook)
 	mux.HandleFunc("GET /{$}", s.board)
 	mux.HandleFunc("GET /runs/{id}", s.runPage)
@@ -179,6 +198,8 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /login", s.loginForm)
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("GET /login/start/{oidc}", s.startLogin)
+	mux.HandleFunc("GET /login/callback/{oidc}", s.finishLogin)
 	mux.HandleFunc("/", s.nothingHere)
 	return mux, nil
 }
@@ -189,6 +210,17 @@ func static(contentType string, data []byte) http.HandlerFunc {
 		w.Header().Set("Content-Type", contentType)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	}
+}
+
+// watched serves what is for whoever may watch the whole service.
+func (s *Server) watched(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.may(r.Context(), identity.Watch, release.Target{}); err != nil {
+			s.writeProblem(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
@@ -210,9 +242,10 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	} else {
 		h.Checks = []Check{s.storeCheck(ctx)}
 	}
+	told := s.may(r.Context(), identity.Watch, release.Target{}) == nil
 	for i := range h.Checks {
 		h.OK = h.OK && h.Checks[i].OK
-		if !s.knows(r) {
+		if !told {
 			h.Checks[i].Detail = ""
 		}
 	}
