@@ -213,8 +213,10 @@ func TestReplaysHaveNoEffect(t *testing.T) {
 	if got := plain("one"); got != "replayed" {
 		t.Errorf("overheard and stripped: %s", got)
 	}
-	if plain("{}") != "taken" || plain("{}") != "taken" {
-		t.Error("a script that sends the same body each time is not heard")
+	for range 2 {
+		if got := plain("{}"); got != "taken" {
+			t.Errorf("a script that sends the same body each time: %s", got)
+		}
 	}
 	w.advance(61 * time.Minute)
 	if got := deliver("one", "1"); got != "taken" {
