@@ -40,6 +40,14 @@ var (
 // names file and line. Errors wrap release.ErrInvalid where the specification
 // is wrong. The folder of a local state is made.
 func Prepare(dir string, engine release.EngineSpec, spec release.BackendSpec) (initArgs []string, err error) {
+	if initArgs, err = Fit(dir, engine, spec); err != nil {
+		return nil, err
+	}
+	return initArgs, EnsureLocal(spec)
+}
+
+// Fit is Prepare, and makes nothing outside of dir.
+func Fit(dir string, engine release.EngineSpec, spec release.BackendSpec) (initArgs []string, err error) {
 	if err := check(spec); err != nil {
 		return nil, err
 	}
@@ -62,9 +70,6 @@ func Prepare(dir string, engine release.EngineSpec, spec release.BackendSpec) (i
 		if err := writeOverride(dir, spec.Type, kept); err != nil {
 			return nil, err
 		}
-	}
-	if err := EnsureLocal(spec); err != nil {
-		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		initArgs = append(initArgs, "-backend-config="+name+"="+values[name])
