@@ -15,15 +15,15 @@ type evidenceInput struct {
 }
 
 func (s *Server) gatherEvidence(ctx context.Context, in *evidenceInput) (api.Run, error) {
-	if s.cfg.Evidence == nil {
-		return api.Run{}, fmt.Errorf("%w: this service cannot look into runs", release.ErrUnavailable)
-	}
 	run, err := s.run(ctx, in.ID)
 	if err == nil {
 		err = s.may(ctx, identity.Evidence, run.Target)
 	}
 	if err != nil {
 		return api.Run{}, err
+	}
+	if s.cfg.Evidence == nil {
+		return api.Run{}, fmt.Errorf("%w: this service cannot look into runs", release.ErrUnavailable)
 	}
 	run, err = s.cfg.Evidence(ctx, run.ID, s.actor(ctx))
 	return wireRun(run), err

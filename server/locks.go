@@ -21,12 +21,12 @@ func (s *Server) listLocks(ctx context.Context, in *locksInput) (api.LockList, e
 	if err != nil {
 		return api.LockList{}, err
 	}
-	if s.cfg.Locks == nil {
-		return api.LockList{}, fmt.Errorf("%w: this service cannot look at locks", release.ErrUnavailable)
-	}
 	within, err := s.narrowed(ctx, target)
 	if err != nil {
 		return api.LockList{}, err
+	}
+	if s.cfg.Locks == nil {
+		return api.LockList{}, fmt.Errorf("%w: this service cannot look at locks", release.ErrUnavailable)
 	}
 	held, err := s.cfg.Locks(ctx, target)
 	held = slices.DeleteFunc(slices.Clone(held), func(l release.HeldLock) bool { return !store.InSight(within, l.Target) })

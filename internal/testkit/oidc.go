@@ -107,13 +107,33 @@ func (o *OIDC) SignIn(claims map[string]any) {
 // Rotate gives the issuer a new key, which it signs with from now on. The old one
 // is no longer among its keys.
 func (o *OIDC) Rotate() {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		o.t.Fatal(err)
-	}
+	key := nextRSAKey(o.t)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.key, o.kid = key, rand.Text()
+}
+
+// rsaKeys are made once each, because that takes long, and go round: a key that
+// was rotated out is another than the next ones.
+var rsaKeys struct {
+	sync.Mutex
+	all  [6]*rsa.PrivateKey
+	next int
+}
+
+func nextRSAKey(t testing.TB) *rsa.PrivateKey {
+	rsaKeys.Lock()
+	defer rsaKeys.Unlock()
+	at := rsaKeys.next % len(rsaKeys.all)
+	rsaKeys.next++
+	if rsaKeys.all[at] == nil {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rsaKeys.all[at] = key
+	}
+	return rsaKeys.all[at]
 }
 
 // Down makes a path answer 503, or again as it should.
