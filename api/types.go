@@ -58,7 +58,8 @@ type Run struct {
 	State             string            `json:"state" enum:"queued,running,awaiting_approval,succeeded,failed,denied,rejected,cancelled,superseded,unknown"`
 	Stages            []Stage           `json:"stages" nullable:"false" doc:"In the order in which they are shown"`
 	Changes           Changes           `json:"changes" doc:"What the plan does, in resources"`
-	Findings          FindingCount      `json:"findings" doc:"Findings that are not suppressed"`
+	Findings          FindingCount      `json:"findings" doc:"Findings that are neither suppressed nor waived"`
+	SoftGates         []string          `json:"soft_gates,omitempty" nullable:"false" doc:"Gates that would have failed the run but for their soft mode"`
 	Reason            string            `json:"reason" doc:"Why it waits or how it ended, for people"`
 	Attempt           int               `json:"attempt" doc:"How often it was started from its beginning"`
 	PlanDigest        string            `json:"plan_digest,omitempty" doc:"SHA-256 of the plan that was checked" example:"sha256:9f86d0…"`
@@ -136,15 +137,24 @@ type Requirement struct {
 
 // Finding is what a gate or a policy reports.
 type Finding struct {
-	Source     string `json:"source" example:"tflint"`
-	Rule       string `json:"rule"`
-	Severity   string `json:"severity" enum:"error,warning,notice"`
-	File       string `json:"file,omitempty" doc:"Relative to the repository"`
-	Line       int    `json:"line,omitempty" doc:"From 1; absent where unknown"`
-	Message    string `json:"message"`
-	Resource   string `json:"resource,omitempty"`
-	Link       string `json:"link,omitempty"`
-	Suppressed string `json:"suppressed,omitempty" doc:"The comment by which the code skips the rule; such a finding does not count"`
+	Source     string  `json:"source" example:"tflint"`
+	Rule       string  `json:"rule"`
+	Severity   string  `json:"severity" enum:"error,warning,notice"`
+	File       string  `json:"file,omitempty" doc:"Relative to the repository"`
+	Line       int     `json:"line,omitempty" doc:"From 1; absent where unknown"`
+	Message    string  `json:"message"`
+	Resource   string  `json:"resource,omitempty"`
+	Link       string  `json:"link,omitempty"`
+	Suppressed string  `json:"suppressed,omitempty" doc:"The comment by which the code skips the rule; such a finding does not count"`
+	Waived     *Waived `json:"waived,omitempty" doc:"The waiver of the configuration that covers the finding; such a finding does not count"`
+}
+
+// Waived says by whose word, and until when, a finding does not count.
+type Waived struct {
+	Name    string `json:"name" doc:"Of the waiver"`
+	Owner   string `json:"owner" example:"alice@example.org"`
+	Reason  string `json:"reason"`
+	Expires string `json:"expires" doc:"The last day, in UTC" example:"2027-01-31"`
 }
 
 // Plan is the masked summary of a run's plan. Values are compact JSON, or one

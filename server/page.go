@@ -184,6 +184,7 @@ type runBody struct {
 	Run      api.Run
 	Plan     *api.Plan // nil before there is one
 	Findings []api.Finding
+	Reports  []api.Report
 	Log      string
 	LogCut   bool // whether Log is only the end of it
 	Decides  bool // whether the plan waits for a decision that this person may take
@@ -212,6 +213,10 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body.Findings = mapped(findings, wireFinding)
+	if body.Reports, err = s.wireReports(r.Context(), run.ID); err != nil {
+		s.showError(w, r, err)
+		return
+	}
 	body.Log, body.LogCut = s.logTail(r.Context(), run.ID)
 	f := s.frame(r, "Run "+body.Run.ID+", "+body.Run.Tag, body)
 	if !run.State.Ended() && !body.Decides { // what somebody types would be lost

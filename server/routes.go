@@ -39,6 +39,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, get("runs/{id}", "get-run", "One run"), s.getRun)
 	register(s, a, get("runs/{id}/plan", "get-plan", "The masked summary of a run's plan; 404 before there is one"), s.getPlan)
 	register(s, a, get("runs/{id}/findings", "list-findings", "What gates and policies said of a run"), s.listFindings)
+	s.registerReports(a)
 	huma.Register(a, logsOperation(), s.logs)
 	for _, d := range []struct {
 		action  release.VerdictAction

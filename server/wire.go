@@ -37,7 +37,7 @@ func wireRun(r release.Run) api.Run {
 		Target: api.TargetRef{Env: r.Target.Env, Scope: r.Target.Scope, Team: r.Target.Team, Account: r.Account},
 		State:  string(r.State), Stages: mapped(r.Stages, wireStage),
 		Changes: api.Changes(r.Changes), Findings: api.FindingCount(r.Findings),
-		Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
+		SoftGates: r.SoftGates, Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
 		ApprovalsRequired: r.ApprovalsRequired, Approvals: mapped(r.Approvals, wireApproval),
 		Requirements: wireRequirements(r), ApproveBy: utc(r.ApproveBy), ApproversMissing: missing(r),
 		Outputs: r.Outputs, Evidence: wireEvidence(r.Evidence), CreatedBy: r.CreatedBy,
@@ -96,8 +96,13 @@ func wireRelease(r release.Release) api.Release {
 }
 
 func wireFinding(f release.Finding) api.Finding {
-	return api.Finding{Source: f.Source, Rule: f.Rule, Severity: string(f.Severity), File: f.File, Line: f.Line,
+	out := api.Finding{Source: f.Source, Rule: f.Rule, Severity: string(f.Severity), File: f.File, Line: f.Line,
 		Message: f.Message, Resource: f.Resource, Link: f.Link, Suppressed: f.Suppressed}
+	if f.Waived != (release.Waived{}) {
+		waived := api.Waived(f.Waived)
+		out.Waived = &waived
+	}
+	return out
 }
 
 func wirePlan(p release.PlanSummary) api.Plan {

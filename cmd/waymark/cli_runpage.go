@@ -19,6 +19,7 @@ type runPage struct {
 	run      api.Run
 	plan     *api.Plan // nil before there is one
 	findings []api.Finding
+	reports  []api.Report
 }
 
 func loadRunPage(ctx context.Context, c *api.Client, id string) (runPage, error) {
@@ -36,7 +37,11 @@ func loadRunPage(ctx context.Context, c *api.Client, id string) (runPage, error)
 		return page, err
 	}
 	findings, err := c.Findings(ctx, id)
-	page.findings = findings.Findings
+	if err != nil {
+		return page, err
+	}
+	reports, err := c.Reports(ctx, id)
+	page.findings, page.reports = findings.Findings, reports.Reports
 	return page, err
 }
 
@@ -57,6 +62,7 @@ func (p runPage) render(w io.Writer, now time.Time, colour bool) {
 	if len(p.findings) > 0 {
 		renderFindings(w, r.Findings, p.findings, colour)
 	}
+	renderReports(w, clean(r.ID), p.reports, colour)
 	if len(r.Outputs) > 0 {
 		section(w, "Outputs", "", colour)
 		outputs := table{indent: "  "}
@@ -79,6 +85,9 @@ func (p runPage) renderFacts(w io.Writer, now time.Time, colour bool) {
 	facts.row("target", r.Target.String()+" in account "+cmp.Or(r.Target.Account, "(not known yet)"))
 	facts.row("kind", r.Kind)
 	facts.row("commit", r.Commit)
+	if len(r.SoftGates) > 0 {
+		facts.row("soft mode", cell{strings.Join(r.SoftGates, ", ") + " would have failed this run", yellow})
+	}
 	facts.row("asked by", fmt.Sprintf("%s, %s", cmp.Or(r.CreatedBy, "-"), ago(now, r.CreatedAt)))
 	if !r.StartedAt.IsZero() {
 		facts.row("started", fmt.Sprintf("%s, took %s", ago(now, r.StartedAt), took(now, r.StartedAt, r.FinishedAt)))
@@ -158,9 +167,23 @@ func renderFindings(w io.Writer, n api.FindingCount, findings []api.Finding, col
 		if f.Suppressed != "" {
 			severity = cell{"skipped", faint}
 		}
-		t.row(severity, cmp.Or(place, f.Resource, "-"), f.Source+" "+f.Rule, f.Message)
+		if f.Waived != nil {
+			severity = cell{"waived", faint}
+		}
+		t.row(severity, cmp.Or(place, f.Resource, "-"), f.Source+" "+f.Rule, f.Message+whyNot(f))
 	}
 	t.write(w, colour)
+}
+
+// whyNot says why a finding does not count: the comment or the waiver.
+func whyNot(f api.Finding) string {
+	switch {
+	case f.Suppressed != "":
+		return " (" + f.Suppressed + ")"
+	case f.Waived != nil:
+		return fmt.Sprintf(" (waiver %s of %s until %s: %s)", f.Waived.Name, f.Waived.Owner, f.Waived.Expires, f.Waived.Reason)
+	}
+	return ""
 }
 
 // nextSteps says what a person can type about a run, the likeliest first.

@@ -31,7 +31,7 @@ func newRunsCommand(g *globals) *cobra.Command {
 		newApproveCommand(g), newRejectCommand(g),
 		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
 		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
-		newResolveCommand(g), newRunsEvidenceCommand(g))
+		newResolveCommand(g), newRunsEvidenceCommand(g), newRunsReportCommand(g))
 	return cmd
 }
 

@@ -108,11 +108,16 @@ func (w *cliWorld) add(tag string, state release.State) string {
 			if state == release.AwaitingApproval {
 				r.ApprovalsRequired = 1
 			}
+			r.SoftGates = []string{"trivy"}
 			return nil
 		},
+		Reports: map[string]release.Report{"test": {Format: "junit", Content: "<testsuites/>"}},
 		Plan: &release.PlanSummary{Changes: release.Changes{Add: 1}, Resources: []release.ResourceChange{
 			{Address: "terraform_data.a" + hostile, Action: "create", Attributes: []release.AttributeChange{{Path: "input", After: `"x"`}}}}},
-		Findings: []release.Finding{{Source: "tflint", Rule: "rule_a", Severity: release.SeverityWarning, File: "main.tf", Line: 7, Message: hostile}},
+		Findings: []release.Finding{{Source: "tflint", Rule: "rule_a", Severity: release.SeverityWarning, File: "main.tf", Line: 7, Message: hostile},
+			{Source: "checkov", Rule: "CKV_1", Severity: release.SeverityError, Message: "open", Suppressed: "a website"},
+			{Source: "trivy", Rule: "AVD-1", Severity: release.SeverityError, Message: "open",
+				Waived: release.Waived{Name: "site", Owner: "ann", Reason: "public", Expires: "2027-01-31"}}},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -253,7 +258,8 @@ func TestRunsListAndShow(t *testing.T) {
 	}
 	stdout, _, _ = w.run("runs", "show", id)
 	for _, want := range []string{"Run 2  dev_us-east-1/research/1.1  awaiting_approval", "plan  passed", "Plan: 1 to add", "create  terraform_data.a",
-		"main.tf:7", "tflint rule_a", "1 approval", "waymark runs approve 2"} {
+		"main.tf:7", "tflint rule_a", "1 approval", "soft mode  trivy would have failed this run", "checkov CKV_1  open (a website)",
+		"waived", "trivy AVD-1    open (waiver site of ann until 2027-01-31: public)", "test  junit  waymark runs report 2 test", "waymark runs approve 2"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("show lacks %q:\n%s", want, stdout)
 		}
@@ -266,6 +272,30 @@ func TestRunsListAndShow(t *testing.T) {
 	if queued := w.add("dev_us-east-1/research@1.2", release.Queued); queued != "" {
 		if stdout, stderr, code := w.run("runs", "show", queued); code != 0 || strings.Contains(stdout, "Plan:") {
 			t.Errorf("a run without a plan: exit %d, %s%s", code, stdout, stderr)
+		}
+	}
+}
+
+func TestReports(t *testing.T) {
+	w := newCLIWorld(t, nil)
+	id := w.add("dev_us-east-1/research@1.0", release.Succeeded)
+	none := w.add("dev_us-east-1/research@1.1", release.Queued)
+	for _, c := range []struct {
+		line, want string
+		code       int
+	}{
+		{"runs report " + id, "test  junit   13\n", 0},
+		{"runs report " + id + " test", "<testsuites/>", 0},
+		{"runs report " + id + " trivy", "there are those of test", 3},
+		{"runs report " + none, "No gate wrote a report", 0},
+		{"runs report " + none + " test", "it has none", 3},
+		{"runs report 99", "99", 3},
+		{"runs report " + id + " test x", "ID", 2},
+		{"runs report", "ID", 2},
+	} {
+		stdout, stderr, code := w.run(strings.Fields(c.line)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("waymark %s: exit %d, want %d, saying %q: %s%s", c.line, code, c.code, c.want, stdout, stderr)
 		}
 	}
 }

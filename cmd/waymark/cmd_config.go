@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -29,6 +30,9 @@ func newConfigCommand(g *globals) *cobra.Command {
 					scopes++
 				}
 				targets += scopes * len(cfg.Teams)
+			}
+			for _, p := range cfg.Warnings(time.Now()) {
+				fmt.Fprintln(g.stderr, "warning: "+p.String())
 			}
 			_, err = fmt.Fprintf(g.stdout, "%s is good: %d repositories, %d environments, %d teams, %d targets\n",
 				args[0], len(cfg.Repositories), len(cfg.Environments), len(cfg.Teams), targets)
