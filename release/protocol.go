@@ -17,6 +17,10 @@ const (
 	PhasePush  Phase = "push"  // push of the state that an apply could not write
 )
 
+// SecretsSuffix is added to the name of a saved plan for the file beside it that
+// holds, encrypted with the same key, what the plan marks as sensitive.
+const SecretsSuffix = ".secrets"
+
 // Spec is all that a runner process is told. It goes to the runner's standard
 // input, never to disk, because it holds the run's credentials.
 type Spec struct {
@@ -40,6 +44,7 @@ type Spec struct {
 	Writable []string    `json:"writable,omitempty"` // further folders tools may write to
 	Readable []string    `json:"readable,omitempty"` // further folders tools may read
 	Sandbox  string      `json:"sandbox"`            // "auto", "require" or "off"
+	Mask     []string    `json:"mask,omitempty"`     // patterns of what must not be shown, in the syntax of RE2
 
 	// Env is the environment of engine and providers: the run's credentials and
 	// what the configuration adds. Gates never get it.

@@ -40,6 +40,9 @@ func (p *phase) runApply(ctx context.Context) error {
 		if digest != p.spec.PlanDigest {
 			return "", fmt.Errorf("the saved plan is not the one that was approved: it has the digest %s, approved was %s; plan again", digest, p.spec.PlanDigest)
 		}
+		if err := p.learnSecrets(ctx, e, plan); err != nil {
+			return "", fmt.Errorf("what of the plan is secret cannot be told, and nothing was changed: %w", err)
+		}
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx) // nothing has begun
 		}
@@ -54,7 +57,7 @@ func (p *phase) initAgain(ctx context.Context, e *engine) error {
 		if err != nil {
 			return "", err
 		}
-		return "this machine had no init of the plan", e.step(release.StageInit, func() error { return e.Init(ctx, args) })
+		return "this machine had no init of the plan", p.init(ctx, e, release.StageInit, args)
 	})
 }
 
@@ -75,6 +78,8 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		seen = true
 		return err
 	})
+	e.settle(ctx)
+	err = p.redact(err)
 	p.mu.Lock()
 	p.applied, p.outputs = did.Changes, did.Outputs
 	p.mu.Unlock()

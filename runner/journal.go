@@ -6,27 +6,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/waymark-cd/waymark/mask"
 	"github.com/waymark-cd/waymark/release"
 )
 
 const (
 	maxMessage = 8 << 10  // of one event, in bytes
 	maxEvents  = 64 << 20 // of all log lines, in bytes; stage events are always written
-	minSecret  = 4        // shorter values are no secrets, and would mask everything
+	maxUrgent  = 1 << 20  // beyond that, for the reasons of a failure, in bytes
 )
 
 // journal writes events.jsonl: one write per line, forced to the disk at the
 // end of a stage by a goroutine of its own, so that no stage waits for a disk.
 // It masks secrets. It is safe for concurrent use.
 type journal struct {
-	mask *strings.Replacer
+	mask *mask.Mask
+
+	cleaning sync.Mutex
+	lines    map[release.StageName]*mask.Lines // of each stage's output; guarded by cleaning
 
 	mu     sync.Mutex
 	file   *os.File
@@ -42,12 +46,12 @@ type journal struct {
 }
 
 // newJournal makes the event file of a folder.
-func newJournal(dir string, secrets []string) (*journal, error) {
+func newJournal(dir string, hide *mask.Mask) (*journal, error) {
 	f, err := os.OpenFile(filepath.Join(dir, eventsFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making the event file: %w", err)
 	}
-	j := &journal{mask: newMask(secrets), file: f, limit: maxEvents, denied: map[release.StageName]bool{},
+	j := &journal{mask: hide, lines: map[release.StageName]*mask.Lines{}, file: f, limit: maxEvents, denied: map[release.StageName]bool{},
 		sync: make(chan struct{}, 1), synced: make(chan struct{})}
 	go func() {
 		defer close(j.synced)
@@ -81,19 +85,76 @@ func (j *journal) stage(s release.Stage) {
 }
 
 // log records one line of a stage's output.
-func (j *journal) log(stage release.StageName, line string) {
-	j.write(release.Event{At: time.Now().UTC(), Type: release.EventLog, Stage: stage, Message: j.clean(line)})
+func (j *journal) log(stage release.StageName, line string) { j.record(stage, line, false) }
+
+// record is log; an urgent line is written even where the log is full.
+func (j *journal) record(stage release.StageName, line string, urgent bool) {
+	if j.takes(stage, urgent) { // masking costs more than all else, and a tool may print without end
+		j.write(release.Event{At: time.Now().UTC(), Type: release.EventLog, Stage: stage, Message: j.cleanLine(stage, line)})
+	}
+}
+
+// takes reports whether a log line would be kept, and says so in the log when the
+// first one is not.
+func (j *journal) takes(stage release.StageName, urgent bool) bool {
+	j.mu.Lock()
+	full, said := j.size > j.limit, j.full
+	j.full = j.full || full
+	over := j.size > j.limit+maxUrgent
+	j.mu.Unlock()
+	if full && !said {
+		j.write(release.Event{At: time.Now().UTC(), Type: release.EventLog, Stage: stage,
+			Message: fmt.Sprintf("the log has reached %d MiB; further lines are not kept", j.limit>>20)})
+	}
+	return !full || urgent && !over
+}
+
+// cleanLine is clean for a line of an output, which may be one of a private key.
+func (j *journal) cleanLine(stage release.StageName, line string) string {
+	line, isCut := wholeOf(line)
+	j.cleaning.Lock()
+	defer j.cleaning.Unlock()
+	if j.lines[stage] == nil {
+		j.lines[stage] = j.mask.Lines()
+	}
+	return printable(j.lines[stage].Line(line, isCut))
 }
 
 // clean masks secrets and makes one printable line of bounded length.
 func (j *journal) clean(line string) string {
-	line = j.mask.Replace(strings.ToValidUTF8(line, "?"))
+	line, isCut := wholeOf(line)
+	if isCut {
+		return printable(j.mask.Cut(line))
+	}
+	return printable(j.mask.Text(line))
+}
+
+var escapeSequence = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))`)
+
+// wholeOf takes out what may stand between the letters of a secret, and tells
+// whether the line's end was cut off.
+func wholeOf(line string) (string, bool) {
+	if strings.Contains(line, "\x1b") {
+		line = escapeSequence.ReplaceAllString(line, "")
+	}
+	if len(line) > maxMessage {
+		return strings.CutSuffix(line, "…")
+	}
+	return line, false
+}
+
+// printable makes one line of bounded length without control characters, nor those
+// that turn the direction of text.
+func printable(line string) string {
 	line = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' {
+		switch {
+		case unicode.IsControl(r) && r != '\t':
 			return ' '
+		case unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
+			return unicode.ReplacementChar
 		}
 		return r
-	}, line)
+	}, strings.ToValidUTF8(line, "?"))
 	if len(line) > maxMessage {
 		cut := maxMessage
 		for !utf8.RuneStart(line[cut]) {
@@ -113,13 +174,6 @@ func (j *journal) write(event release.Event) {
 	if event.Type == release.EventLog {
 		if strings.Contains(strings.ToLower(event.Message), "permission denied") {
 			j.denied[event.Stage] = true
-		}
-		if j.full {
-			return
-		}
-		if j.size > j.limit {
-			j.full = true
-			event.Message = fmt.Sprintf("the log has reached %d MiB; further lines are not kept", j.limit>>20)
 		}
 	}
 	line, err := json.Marshal(event)
@@ -155,33 +209,4 @@ func (j *journal) sawDenial(stage release.StageName) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.denied[stage]
-}
-
-// secretsOf lists what must not appear in a log: the values of variables whose
-// names say so, line by line, and the key of the saved plan.
-func secretsOf(spec *release.Spec) []string {
-	secrets := []string{spec.PlanIdentity}
-	for name, value := range spec.Env {
-		upper := strings.ToUpper(name)
-		for _, mark := range []string{"KEY", "SECRET", "TOKEN", "PASSWORD"} {
-			if strings.Contains(upper, mark) {
-				secrets = append(secrets, strings.Split(value, "\n")...)
-				break
-			}
-		}
-	}
-	return secrets
-}
-
-// newMask replaces every secret, the longest first, by "(masked)".
-func newMask(secrets []string) *strings.Replacer {
-	var pairs []string
-	sorted := slices.Clone(secrets)
-	slices.SortFunc(sorted, func(a, b string) int { return len(b) - len(a) })
-	for _, s := range slices.Compact(sorted) {
-		if s = strings.TrimSpace(s); len(s) >= minSecret {
-			pairs = append(pairs, s, "(masked)")
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }

@@ -116,7 +116,11 @@ func own(spec *release.Spec) error {
 
 // execute runs the phase and writes the result as the last act.
 func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
-	log, err := newJournal(spec.Dir, secretsOf(spec))
+	hide, err := newMask(spec)
+	if err != nil {
+		return err
+	}
+	log, err := newJournal(spec.Dir, hide)
 	if err != nil {
 		return err
 	}

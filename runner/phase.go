@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waymark-cd/waymark/release"
@@ -71,6 +72,7 @@ func (p *phase) setUp(first release.StageName) error {
 	if err := checkSpec(p.spec); err != nil {
 		return err
 	}
+	p.learnInputs()
 	box, note, err := newSandbox(p.spec.Sandbox)
 	if err != nil {
 		return err
@@ -238,17 +240,6 @@ func (p *phase) result(err error) release.Result {
 			r.Stages = append(r.Stages, s)
 		}
 	}
-	for i := range r.Findings {
-		r.Findings[i].Message = p.log.mask.Replace(r.Findings[i].Message)
-	}
-	for i := range r.Gates {
-		if report := r.Gates[i].Report; report != nil {
-			report.Content = p.log.mask.Replace(report.Content)
-		}
-	}
-	for name, value := range r.Outputs {
-		r.Outputs[name] = p.log.mask.Replace(value)
-	}
 	release.SortFindings(r.Findings)
 	if err != nil {
 		r.Outcome, r.Reason = release.OutcomeFailed, p.log.clean(firstLine(err))
@@ -260,6 +251,7 @@ func (p *phase) result(err error) release.Result {
 			r.Outcome = release.OutcomeUnknown
 		}
 	}
+	maskResult(p.log.mask, &r)
 	return r
 }
 
@@ -296,6 +288,8 @@ type engine struct {
 	*terraform.Engine
 	p *phase
 
+	urgent atomic.Bool // what comes out just now are reasons of a failure
+
 	mu    sync.Mutex
 	stage release.StageName // whose lines come out just now
 }
@@ -306,7 +300,7 @@ func (p *phase) newEngine() (*engine, error) {
 	maps.Copy(env, p.spec.Env)
 	driver, err := terraform.New(terraform.Config{Path: p.spec.Engine.Path, Kind: p.spec.Engine.Kind, Dir: p.root(), Env: env,
 		PluginDir: p.spec.Engine.PluginDir, PluginCache: p.pluginCache(), ScratchDir: p.tools("engine"),
-		Log: func(line string) { e.p.log.log(e.at(), line) }})
+		Log: func(line string) { e.p.log.record(e.at(), line, e.urgent.Load()) }})
 	e.Engine = driver
 	return e, err
 }
@@ -334,7 +328,7 @@ func (e *engine) step(stage release.StageName, fn func() error) error {
 	if cache := e.p.pluginCache(); stage == release.StageInit && cache != "" {
 		a.write = append(a.write, cache)
 	}
-	return e.p.tool(a, fn)
+	return e.p.redact(e.p.tool(a, fn))
 }
 
 // pluginCache is the cache that init uses; empty for none. OpenTofu's encryption

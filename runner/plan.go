@@ -96,7 +96,7 @@ func (p *phase) initAndPlan(ctx context.Context, initArgs []string) (*tfjson.Pla
 		if e, err = p.newEngine(); err != nil {
 			return "", err
 		}
-		return "", e.step(release.StageInit, func() error { return e.Init(ctx, initArgs) })
+		return "", p.init(ctx, e, release.StageInit, initArgs)
 	})
 	if err != nil {
 		return nil, err
@@ -120,7 +120,8 @@ func (p *phase) savePlan(ctx context.Context, e *engine) (raw *tfjson.Plan, summ
 	}
 	defer func() { err = errors.Join(err, removeFile(opts.Out)) }()
 	if err := e.step(release.StagePlan, func() error { return e.Plan(ctx, opts) }); err != nil {
-		return nil, "", p.whyNoPlan(ctx, e, err)
+		e.settle(ctx)
+		return nil, "", p.whyNoPlan(ctx, e, p.redact(err))
 	}
 	// From here on no tool can change the plan: what is shown to the policies
 	// is what is encrypted and applied.
@@ -133,9 +134,11 @@ func (p *phase) savePlan(ctx context.Context, e *engine) (raw *tfjson.Plan, summ
 		return err
 	})
 	if err != nil {
+		e.release()
 		return nil, "", err
 	}
-	sum := terraform.Summarize(raw)
+	e.learnPlan(raw)
+	sum := terraform.SummarizeMasked(raw, p.log.mask.Known)
 	if sum.Digest, err = terraform.Digest(plan); err != nil {
 		return nil, "", err
 	}
@@ -166,13 +169,14 @@ func (p *phase) judgePlan(ctx context.Context, rules *policies.Engine, raw *tfjs
 	var saving errgroup.Group
 	if p.spec.PlanRecipient != "" {
 		saving.Go(guarded(func() error { return encryptPlan(p.own(plainPlan), p.spec.PlanFile, p.spec.PlanRecipient) }))
+		saving.Go(guarded(func() error { return p.keepSecrets(raw) }))
 	}
 	verdict, err := rules.Plan(ctx, raw)
 	if err == nil {
 		summary, err = p.heed(release.StagePolicy, verdict, rules.Weakened(release.PointPlan))
 	}
 	if err = errors.Join(err, saving.Wait()); err != nil && p.spec.PlanRecipient != "" {
-		err = errors.Join(err, removeFile(p.spec.PlanFile))
+		err = errors.Join(err, removeFile(p.spec.PlanFile), removeFile(p.spec.PlanFile+release.SecretsSuffix))
 	}
 	return summary, err
 }

@@ -135,7 +135,7 @@ func (p *phase) runPush(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		if err := e.step(release.StagePush, func() error { return e.Init(ctx, args) }); err != nil {
+		if err := p.init(ctx, e, release.StagePush, args); err != nil {
 			return "", err
 		}
 		state := p.own(plainState)

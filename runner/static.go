@@ -13,7 +13,11 @@ import (
 // where it would go on. spec.Dir is an empty folder of the caller's; the backend's
 // file is written to spec.WorkDir.
 func Static(ctx context.Context, spec release.Spec, cfg Config) (release.Result, error) {
-	log, err := newJournal(spec.Dir, nil)
+	hide, err := newMask(&spec)
+	if err != nil {
+		return release.Result{}, err
+	}
+	log, err := newJournal(spec.Dir, hide)
 	if err != nil {
 		return release.Result{}, err
 	}

@@ -72,6 +72,29 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Redact lets mask take secrets out of everything that the error says, before any
+// of it is cut. It must be called before Error.
+func (e *Error) Redact(mask func(string) string) {
+	for i := range e.Diagnostics {
+		d := &e.Diagnostics[i]
+		d.Summary, d.Detail, d.Address, d.File = mask(d.Summary), mask(d.Detail), mask(d.Address), mask(d.File)
+	}
+	if e.Err != nil {
+		if text := e.Err.Error(); mask(text) != text {
+			e.Err = &redacted{mask(text), e.Err}
+		}
+	}
+}
+
+// redacted is an error without the secrets in its text.
+type redacted struct {
+	text string
+	err  error
+}
+
+func (r *redacted) Error() string { return r.text }
+func (r *redacted) Unwrap() error { return r.err }
+
 // stopped reports whether the context, not the engine, ended the command.
 func (e *Error) stopped() bool {
 	return errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded)
@@ -265,7 +288,7 @@ func plainHead(line string) (severity, summary string, ok bool) {
 func withLastLine(err error, stderr []byte) error {
 	lines := strings.Split(strings.TrimSpace(string(stderr)), "\n")
 	if last := lines[len(lines)-1]; last != "" {
-		return fmt.Errorf("%w: %s", err, oneLine(last, maxReason))
+		return fmt.Errorf("%w: %s", err, last)
 	}
 	return err
 }

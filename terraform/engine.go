@@ -64,7 +64,8 @@ type Config struct {
 	ScratchDir string
 
 	// Log takes one line of output without its newline, free of control
-	// characters and cut at 8 KiB. It is never called twice at a time. nil: no log.
+	// characters; one of more than 64 KiB is cut and ends with an ellipsis. It is
+	// never called twice at a time. nil: no log.
 	Log func(line string)
 
 	LockTimeout time.Duration // how long to wait for the state's lock; 0: fail at once
@@ -86,7 +87,9 @@ type Engine struct {
 	cfg Config
 	env map[string]string // complete, but for the plug-in cache
 
-	logMu sync.Mutex
+	logMu    sync.Mutex
+	held     []string // diagnostics for Release
+	heldSize int      // their bytes, at most maxHeld and what came last
 }
 
 // New checks the configuration and writes the engine's settings file into

@@ -25,10 +25,24 @@ const (
 // masker turns values of a plan into text without any sensitive part.
 type masker struct {
 	secrets *strings.Replacer
+	more    func(string) string // takes out what else is secret; may be nil
 }
 
 // newMasker learns every sensitive string of the plan.
-func newMasker(plan *tfjson.Plan) *masker {
+func newMasker(plan *tfjson.Plan, more func(string) string) *masker {
+	return &masker{secretsOf(plan).replacer(), more}
+}
+
+func (m *masker) redact(s string) string {
+	s = m.secrets.Replace(s)
+	if m.more != nil {
+		s = m.more(s)
+	}
+	return s
+}
+
+// secretsOf gathers what a plan marks as sensitive.
+func secretsOf(plan *tfjson.Plan) secrets {
 	found := secrets{}
 	for _, list := range [][]*tfjson.ResourceChange{plan.ResourceChanges, plan.ResourceDrift} {
 		for _, rc := range list {
@@ -40,9 +54,7 @@ func newMasker(plan *tfjson.Plan) *masker {
 	for _, c := range plan.OutputChanges {
 		found.addChange(c)
 	}
-	if plan.PriorState != nil && plan.PriorState.Values != nil {
-		found.addModule(plan.PriorState.Values.RootModule)
-	}
+	found.addState(plan.PriorState)
 	if plan.Config != nil && plan.Config.RootModule != nil {
 		for name, v := range plan.Config.RootModule.Variables {
 			if v != nil && v.Sensitive && plan.Variables[name] != nil {
@@ -50,12 +62,23 @@ func newMasker(plan *tfjson.Plan) *masker {
 			}
 		}
 	}
-	return &masker{secrets: found.replacer()}
+	return found
 }
 
-func (m *masker) redact(s string) string { return m.secrets.Replace(s) }
+func (s secrets) addState(state *tfjson.State) {
+	if state == nil || state.Values == nil {
+		return
+	}
+	s.addModule(state.Values.RootModule)
+	for _, o := range state.Values.Outputs {
+		if o != nil && o.Sensitive {
+			s.addAll(o.Value)
+		}
+	}
+}
 
-// secrets is a set of sensitive strings.
+// secrets is a set of sensitive strings; false for one that is only the name of a
+// part of a sensitive value.
 type secrets map[string]bool
 
 func (s secrets) addChange(c *tfjson.Change) {
@@ -116,13 +139,19 @@ func (s secrets) addAll(v any) {
 		s.addString(fmt.Sprint(v))
 	case map[string]any:
 		for name, value := range v {
-			s.addString(name)
+			s.addName(name)
 			s.addAll(value)
 		}
 	case []any:
 		for _, value := range v {
 			s.addAll(value)
 		}
+	}
+}
+
+func (s secrets) addName(name string) {
+	if len(name) >= minSecret && !s[name] {
+		s[name] = false
 	}
 }
 

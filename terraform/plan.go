@@ -25,7 +25,7 @@ type PlanOptions struct {
 }
 
 // Plan makes a plan and saves it. Whether anything changes is in the plan, not
-// in the error. Errors wrap release.ErrInvalid where the options are wrong and
+// in the error. Diagnostics are held back for Release. Errors wrap release.ErrInvalid where the options are wrong and
 // are an *Error where the engine fails.
 func (e *Engine) Plan(ctx context.Context, opts PlanOptions) error {
 	args, err := e.planArgs(opts)
@@ -33,7 +33,7 @@ func (e *Engine) Plan(ctx context.Context, opts PlanOptions) error {
 		return err
 	}
 	defer os.Remove(e.variablesFile())
-	s := newStream(e.log)
+	s := newStream(e.log, e.hold)
 	return e.run(ctx, "plan", args, nil, s.read, func() []Diagnostic { return s.diags })
 }
 

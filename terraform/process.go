@@ -89,9 +89,12 @@ type notes struct {
 	text []byte
 }
 
-func (n *notes) take(line []byte, _ bool) {
-	if len(line) > 0 {
-		n.log(string(line))
+func (n *notes) take(line []byte, isCut bool) {
+	if text := string(line); text != "" {
+		if isCut {
+			text += "…"
+		}
+		n.log(text)
 	}
 	if len(n.text) < maxNotes {
 		n.text = append(append(n.text, line...), '\n')

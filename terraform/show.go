@@ -19,24 +19,36 @@ func (e *Engine) Show(ctx context.Context, planFile string) (*tfjson.Plan, error
 	if err := checkPlanFile(planFile); err != nil {
 		return nil, err
 	}
+	plan := new(tfjson.Plan)
+	plan.UseJSONNumber(true)
+	return plan, e.show(ctx, "the plan", plan, planFile)
+}
+
+// ShowState reads the state as the engine describes it, with the care that Show
+// asks for.
+func (e *Engine) ShowState(ctx context.Context) (*tfjson.State, error) {
+	state := new(tfjson.State)
+	state.UseJSONNumber(true)
+	return state, e.show(ctx, "the state", state)
+}
+
+func (e *Engine) show(ctx context.Context, what string, into any, args ...string) error {
 	var doc []byte
 	var err error
-	runErr := e.run(ctx, "show", []string{"show", "-json", "-no-color", planFile}, nil, func(r io.Reader) {
+	runErr := e.run(ctx, "show", append([]string{"show", "-json", "-no-color"}, args...), nil, func(r io.Reader) {
 		doc, err = io.ReadAll(io.LimitReader(r, maxPlan+1))
 	}, nil)
 	if runErr != nil {
-		return nil, runErr
+		return runErr
 	}
-	plan := new(tfjson.Plan)
-	plan.UseJSONNumber(true)
 	if err == nil && len(doc) > maxPlan {
 		err = fmt.Errorf("it is longer than %d MiB", maxPlan>>20)
 	}
 	if err == nil {
-		err = json.Unmarshal(doc, plan)
+		err = json.Unmarshal(doc, into)
 	}
 	if err != nil {
-		return nil, &Error{Command: "show", Err: fmt.Errorf("reading the plan: %w", err)}
+		return &Error{Command: "show", Err: fmt.Errorf("reading %s: %w", what, err)}
 	}
-	return plan, nil
+	return nil
 }

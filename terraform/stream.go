@@ -52,6 +52,7 @@ type streamOutput struct {
 // stream collects what the messages of one plan or apply tell, and logs them.
 type stream struct {
 	log      func(...string)
+	hold     func(...string) // takes diagnostics
 	diags    []Diagnostic
 	done     release.Changes // counted resource by resource
 	total    *release.Changes
@@ -60,8 +61,8 @@ type stream struct {
 	starting map[string]string // address -> action, of what has begun and not ended
 }
 
-func newStream(log func(...string)) *stream {
-	return &stream{log: log, outputs: map[string]string{}, starting: map[string]string{}}
+func newStream(log, hold func(...string)) *stream {
+	return &stream{log: log, hold: hold, outputs: map[string]string{}, starting: map[string]string{}}
 }
 
 // read takes the messages of r until it ends. What is not a message is logged
@@ -93,7 +94,7 @@ func (s *stream) take(m message) {
 	switch {
 	case m.Type == "diagnostic" && m.Diagnostic != nil:
 		d := diagnosticOf(*m.Diagnostic)
-		s.log(d.lines()...)
+		s.hold(d.lines()...)
 		if len(s.diags) < maxDiagnostics {
 			s.diags = append(s.diags, d)
 		}

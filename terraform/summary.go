@@ -26,11 +26,15 @@ const (
 // the engine lost the mark on the way (a provider's computed copy). Resources
 // that do not change are left out, and of updated ones the attributes that do
 // not change. Digest is left empty.
-func Summarize(plan *tfjson.Plan) release.PlanSummary {
+func Summarize(plan *tfjson.Plan) release.PlanSummary { return SummarizeMasked(plan, nil) }
+
+// SummarizeMasked is Summarize with a mask that takes out of every text, before
+// it is cut, what else must not be shown.
+func SummarizeMasked(plan *tfjson.Plan, mask func(string) string) release.PlanSummary {
 	if plan == nil {
 		return release.PlanSummary{}
 	}
-	m := newMasker(plan)
+	m := newMasker(plan, mask)
 	var s release.PlanSummary
 	for _, rc := range plan.ResourceChanges {
 		if rc == nil || rc.Change == nil {

@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is the length at which a line of the log is cut, in bytes.
-const maxLine = 8 << 10
+// maxLine is the length at which a line is cut before it goes to the log, in
+// bytes: far more than a log shows, so that who masks sees a secret whole.
+const maxLine = 64 << 10
 
 var escapeSequence = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]`)
 
@@ -54,4 +55,40 @@ func (e *Engine) log(texts ...string) {
 			e.cfg.Log(cut(strings.TrimRight(line, " "), maxLine))
 		}
 	}
+}
+
+// maxHeld bounds the diagnostics that are held back, in bytes.
+const maxHeld = 4 << 20
+
+// hold keeps texts for Release.
+func (e *Engine) hold(texts ...string) {
+	e.logMu.Lock()
+	defer e.logMu.Unlock()
+	for _, text := range texts {
+		if e.heldSize > maxHeld {
+			return
+		}
+		if e.heldSize += len(text); e.heldSize > maxHeld {
+			text = "(further diagnostics are not shown)"
+		}
+		e.held = append(e.held, text)
+	}
+}
+
+// Held reports whether Plan or Apply held diagnostics back. They repeat whatever
+// a provider says, secrets too, and are not in the log before Release.
+func (e *Engine) Held() bool {
+	e.logMu.Lock()
+	defer e.logMu.Unlock()
+	return len(e.held) > 0
+}
+
+// Release logs the diagnostics that were held back, once the caller knows what
+// must not be shown of them.
+func (e *Engine) Release() {
+	e.logMu.Lock()
+	held := e.held
+	e.held, e.heldSize = nil, 0
+	e.logMu.Unlock()
+	e.log(held...)
 }
