@@ -97,8 +97,8 @@ func (l *limits) bad(now time.Time, token [sha256.Size]byte, keys []string) {
 	}
 }
 
-// makeRoom drops what is over from a map that is full and, where nothing is, any
-// of it.
+// makeRoom drops what is over from a map that is full and, where that is too
+// little, any of it down to a half: not at each new key again.
 func makeRoom[K comparable, V any](all map[K]V, most int, over func(V) bool) {
 	if len(all) < most {
 		return
@@ -109,7 +109,7 @@ func makeRoom[K comparable, V any](all map[K]V, most int, over func(V) bool) {
 		}
 	}
 	for k := range all {
-		if len(all) < most {
+		if len(all) <= most/2 {
 			return
 		}
 		delete(all, k)

@@ -102,7 +102,7 @@ type globals struct {
 // addFlags registers --server and --token, for the root command.
 func (g *globals) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&g.server, "server", "", "address of the service (default WAYMARK_SERVER, or "+api.DefaultServer+")")
-	flags.StringVar(&g.token, "token", "", "token of the service (better: WAYMARK_TOKEN, which no process list shows)")
+	flags.StringVar(&g.token, "token", "", "API token, ID token or the service's own token (better: WAYMARK_TOKEN, which no process list shows)")
 }
 
 // client makes the client from flags and environment; nothing is sent yet.
@@ -131,7 +131,7 @@ func (g *globals) withClient(do func(*api.Client) error) error {
 	err = do(c)
 	var p *api.Problem
 	if errors.As(err, &p) && p.Status == http.StatusUnauthorized {
-		err = fmt.Errorf("%w: set WAYMARK_TOKEN to the service's token", err)
+		err = fmt.Errorf("%w: set WAYMARK_TOKEN to a token of the service", err)
 	}
 	return withExitCode(err)
 }

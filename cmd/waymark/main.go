@@ -64,6 +64,7 @@ Then:        waymark serve --config waymark.hcl`,
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
 		newStatusCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newInstancesCommand(g), newDrainCommand(g),
+		newWhoamiCommand(g), newTokensCommand(g),
 		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newRunnerCommand(g))
 	return root
 }
