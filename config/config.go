@@ -175,6 +175,7 @@ type Runner struct {
 	Writable []string // absolute folders beyond the working copy
 	Readable []string // absolute folders beyond the system's own
 	Sandbox  string   // "auto", "require" or "off"
+	Mask     []string // patterns of what must not be shown, in the syntax of RE2
 	Keep     bool     // keep working copies of ended runs
 }
 

@@ -236,6 +236,8 @@ func runnerBlock() block {
 			{name: "sandbox", at: of(func(r *Runner) any { return &r.Sandbox }), fallback: `"auto"`,
 				oneOf: []string{"auto", "require", "off"}, example: `"require"`,
 				meaning: "`auto` confines the tools where the kernel can, `require` refuses to run where it cannot, `off` does not."},
+			{name: "mask", at: of(func(r *Runner) any { return &r.Mask }), check: checkMask, unset: "nothing more",
+				example: `["corp-[0-9a-f]{32}"]`, meaning: "Patterns (RE2) of what must not be shown in logs, plans, findings and reasons, beyond what is sensitive to the engine, the run's credentials, and what looks like a key or a token."},
 			{name: "keep", at: of(func(r *Runner) any { return &r.Keep }), fallback: "false", example: "true",
 				meaning: "Keep the working copies of ended runs, to look into."},
 		},

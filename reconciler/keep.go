@@ -45,13 +45,22 @@ func (r *Reconciler) keepPlan(ctx context.Context, d *drive, rec store.Record) e
 	if r.Blobs == nil {
 		return nil
 	}
-	data, err := os.ReadFile(r.path(filepath.Join(attemptDir(rec.ID, rec.Attempt), planName)))
-	if err != nil {
-		return fmt.Errorf("reading the saved plan: %w", err)
+	for _, name := range []string{planName + release.SecretsSuffix, planName} {
+		data, err := os.ReadFile(r.path(filepath.Join(attemptDir(rec.ID, rec.Attempt), name)))
+		if errors.Is(err, fs.ErrNotExist) && name != planName {
+			continue // an older version has planned
+		}
+		if err != nil {
+			return fmt.Errorf("reading the saved plan: %w", err)
+		}
+		err = r.patiently(ctx, d, rec, func() error {
+			return r.Blobs.Put(ctx, blobKey(rec, name), bytes.NewReader(data))
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return r.patiently(ctx, d, rec, func() error {
-		return r.Blobs.Put(ctx, blobKey(rec, planName), bytes.NewReader(data))
-	})
+	return nil
 }
 
 // patiently repeats what the blob store refuses for the time being.
@@ -102,18 +111,13 @@ func (r *Reconciler) fetchPlan(ctx context.Context, d *drive, w *watch, rec stor
 	if r.Blobs == nil {
 		return fmt.Errorf("the saved plan is not on this worker's disk, and no blobs are configured that would keep it for all")
 	}
-	var data []byte
-	err := r.patiently(ctx, d, rec, func() error {
-		blob, err := r.Blobs.Get(ctx, blobKey(rec, planName))
-		if err != nil {
-			return err
-		}
-		defer blob.Close()
-		data, err = io.ReadAll(blob)
-		return err
-	})
+	data, err := r.fetchKept(ctx, d, rec, planName)
 	if err != nil {
 		return fmt.Errorf("the saved plan cannot be had: %w", err)
+	}
+	secrets, err := r.fetchKept(ctx, d, rec, planName+release.SecretsSuffix)
+	if err != nil && !errors.Is(err, release.ErrNotFound) {
+		return fmt.Errorf("what of the saved plan is secret cannot be had: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder of run %d: %w", rec.ID, err)
@@ -124,7 +128,26 @@ func (r *Reconciler) fetchPlan(ctx context.Context, d *drive, w *watch, rec stor
 			return err
 		}
 	}
+	if secrets != nil { // an older version keeps none
+		if err := os.WriteFile(plan+release.SecretsSuffix, secrets, 0o600); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(plan, data, 0o600)
+}
+
+// fetchKept reads a file of an attempt that is kept for all workers.
+func (r *Reconciler) fetchKept(ctx context.Context, d *drive, rec store.Record, name string) (data []byte, err error) {
+	err = r.patiently(ctx, d, rec, func() error {
+		blob, err := r.Blobs.Get(ctx, blobKey(rec, name))
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		data, err = io.ReadAll(blob)
+		return err
+	})
+	return data, err
 }
 
 // shipEvery is how often the log of a run at work is put into the blob store.

@@ -14,7 +14,7 @@ import (
 // its runners stay, they are the run's log.
 func (r *Reconciler) removeWork(id int64, attempt int) {
 	dir := r.path(attemptDir(id, attempt))
-	names := []string{planName, sessionName, pushTree}
+	names := []string{planName, planName + release.SecretsSuffix, sessionName, pushTree}
 	if !r.Config.Config.Runner.Keep {
 		names = append(names, treeName, "tools")
 	}
