@@ -68,7 +68,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err != nil {
 		return s, err
 	}
-	gate, err := newGateKeeper(cfg, engine)
+	gate, err := newGateKeeper(cfg, engine, log)
 	if err != nil {
 		return s, err
 	}

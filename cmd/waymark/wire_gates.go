@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	goversion "github.com/hashicorp/go-version"
 
@@ -24,8 +26,11 @@ type gateKeeper struct {
 }
 
 // newGateKeeper finds every enabled gate, so that a missing one stops the start
-// and not a deployment.
-func newGateKeeper(cfg *config.Config, engine release.EngineSpec) (*gateKeeper, error) {
+// and not a deployment, and says which waivers have come to their end.
+func newGateKeeper(cfg *config.Config, engine release.EngineSpec, log *slog.Logger) (*gateKeeper, error) {
+	for _, p := range cfg.Warnings(time.Now()) {
+		log.Warn("the configuration needs a look", "problem", p.String())
+	}
 	for _, g := range cfg.Gates {
 		var err error
 		switch {
