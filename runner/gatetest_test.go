@@ -248,6 +248,28 @@ func TestWaivers(t *testing.T) {
 	}
 }
 
+// TestTrivyInTheSandbox runs where somebody has built trivy; package gates plays
+// recorded runs elsewhere.
+func TestTrivyInTheSandbox(t *testing.T) {
+	path, err := filepath.Abs(filepath.Join("..", ".tools", "bin", "trivy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil || testing.Short() {
+		t.Skip("trivy is not built: go run -C tools/get . trivy")
+	}
+	s := newSite(t, "plain")
+	spec := s.plan()
+	s.write("unused/main.tf", "resource \"aws_lb\" \"web\" {\n  internal = false\n}\nmodule \"far\" {\n  source = \"git::https://git.example.org/x.git\"\n}\n")
+	spec.Gates = []release.GateSpec{{Name: "trivy", Path: path}}
+	denied, log := run(t, spec)
+	wantOutcome(t, denied, log, release.OutcomeDenied)
+	wantIn(t, denied.Reason, "scan: trivy says no: unused/main.tf:", "(AVD-AWS-005")
+	if !slices.ContainsFunc(denied.Findings, func(f release.Finding) bool { return f.Rule == "waymark_unread_module" && f.Line == 4 }) {
+		t.Errorf("findings %+v", denied.Findings)
+	}
+}
+
 // TestCommandOfTheOperators runs a program that writes SARIF and tries to get
 // out; its stage is that of linters.
 func TestCommandOfTheOperators(t *testing.T) {
