@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-git/go-git/v5"
@@ -92,6 +93,30 @@ func (c *Clone) findTips() error {
 		}
 		return nil
 	})
+}
+
+// Resembles reports whether the clone is that repository itself, or has a remote
+// whose address ends in the same name: as far as can be told, for the same
+// repository is reached by several addresses.
+func (c *Clone) Resembles(url string) bool {
+	name := func(s string) string {
+		s = strings.TrimSuffix(strings.TrimSuffix(strings.TrimRight(s, "/"), "/.git"), ".git")
+		return s[strings.LastIndexAny(s, "/:\\")+1:]
+	}
+	remotes, err := c.git.Remotes()
+	if err != nil {
+		return false
+	}
+	for _, r := range remotes {
+		for _, u := range r.Config().URLs {
+			if name(u) == name(url) {
+				return true
+			}
+		}
+	}
+	here, err := filepath.Abs(c.repo.store.Filesystem().Root())
+	there := strings.TrimPrefix(url, "file://")
+	return err == nil && (here == there || here == filepath.Join(there, ".git"))
 }
 
 // Ref finds a tag of the clone; found is false where there is none.

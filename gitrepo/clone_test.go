@@ -43,6 +43,11 @@ func TestACloneAnswersAsTheRemoteDoes(t *testing.T) {
 				t.Errorf("%s in %s is reachable: %t, pushed: %t: %v", name, dir, reachable, pushed, err)
 			}
 		}
+		for url, want := range map[string]bool{remote.Dir: true, "https://git.example.org/remote.git": dir != remote.Dir, "git@git.example.org:else/where.git": false} {
+			if c.Resembles(url) != want {
+				t.Errorf("%s resembles %s: %t", dir, url, !want)
+			}
+		}
 		ref, _, err := c.Ref("odd")
 		if err != nil {
 			t.Fatal(err)
