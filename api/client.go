@@ -228,9 +228,14 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	if len(q) > 0 {
 		address += "?" + q.Encode()
 	}
+	return c.sendTo(ctx, method, address, body)
+}
+
+// sendTo is send for an address of its own.
+func (c *Client) sendTo(ctx context.Context, method, address string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("addressing %q: %w", path, err)
+		return nil, fmt.Errorf("addressing %q: %w", address, err)
 	}
 	req.Header.Set("User-Agent", c.userAgent)
 	req.Header.Set("Accept", "application/json, text/plain")

@@ -1,6 +1,7 @@
 // Package audit owns the audit log's entries and its Merkle tree: how an entry
-// becomes a leaf, which hashes an append adds, and how a copy of the log is
-// verified without trusting the service that gave it.
+// becomes a leaf, which hashes an append adds, how a head is signed, what a tile
+// holds, and how a copy of the log is verified without trusting the service that
+// gave it.
 //
 // The tree is RFC 6962's, as golang.org/x/mod/sumdb/tlog keeps it. This package
 // computes; it must never open a database or a connection. Whoever stores
@@ -10,18 +11,25 @@ package audit
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Entry is one decision or effect. Its index and its leaf are given by the log.
+// EntryVersion is the version of the form of entries that is written now;
+// docs/schemas/audit-entry.v1.json describes it. Entries from before there were
+// versions have none, and the same form.
+const EntryVersion = 1
+
+// Entry is one decision or effect. Its index, its leaf and its version are given
+// by the log.
 type Entry struct {
 	Index int64  `json:"-"`
 	Leaf  []byte `json:"-"` // the exact bytes that were hashed
 
+	Version    int            `json:"version,omitempty"`
 	At         time.Time      `json:"at"`
 	Actor      string         `json:"actor"`  // who decided: a person, or "waymark"
 	Action     string         `json:"action"` // such as "run.approved"; docs/operations.md lists them
@@ -35,15 +43,37 @@ type Entry struct {
 	Details    map[string]any `json:"details,omitempty"`
 }
 
+// maxLeaf bounds a leaf, in bytes: a bundle of entries has two for the length.
+const maxLeaf = 60_000
+
 // Encode returns the entry's leaf: one line of JSON, times in UTC to the
 // millisecond. Keys of Details are sorted, so equal entries give equal leaves.
+// What does not fit into 60,000 bytes is cut, and says so.
 func (e Entry) Encode() ([]byte, error) {
-	e.At = e.At.UTC().Truncate(time.Millisecond)
+	e.Version, e.At = EntryVersion, e.At.UTC().Truncate(time.Millisecond)
 	leaf, err := json.Marshal(e)
+	if err == nil && len(leaf) > maxLeaf {
+		e.Details = map[string]any{"omitted": fmt.Sprintf("the entry had %d bytes", len(leaf))}
+	}
+	for most := 8 << 10; err == nil && len(leaf) > maxLeaf; most /= 2 {
+		for _, field := range []*string{&e.Actor, &e.Repository, &e.Target, &e.Tag, &e.ObjectID, &e.Commit, &e.Reason} {
+			*field = cut(*field, most)
+		}
+		leaf, err = json.Marshal(e)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encoding audit entry %q: %w", e.Action, err)
 	}
 	return leaf, nil
+}
+
+// cut shortens a text to at most so many bytes, and marks that it did.
+func cut(s string, most int) string {
+	const mark = "… (cut)"
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-len(mark)], "") + mark
 }
 
 // Decode reads the leaf at index back.
@@ -80,66 +110,4 @@ func HeadOf(size int64, stored tlog.HashReader) (Head, error) {
 		return Head{}, fmt.Errorf("computing the audit log's root at %d: %w", size, err)
 	}
 	return Head{Size: size, Root: base64.StdEncoding.EncodeToString(root[:])}, nil
-}
-
-// ErrTampered says that a log does not agree with its own hashes, or with a
-// head that was kept from an earlier day.
-var ErrTampered = errors.New("the audit log does not verify")
-
-// Verifier recomputes the tree from leaves alone, in memory.
-type Verifier struct {
-	size   int64
-	hashes []tlog.Hash
-}
-
-// Add takes the next leaf. Indexes must follow each other from 0; a gap is
-// ErrTampered.
-func (v *Verifier) Add(index int64, leaf []byte) error {
-	if index != v.size {
-		return fmt.Errorf("%w: entry %d follows entry %d", ErrTampered, index, v.size-1)
-	}
-	hashes, err := Append(v.size, leaf, tlog.HashReaderFunc(v.read))
-	if err != nil {
-		return err
-	}
-	v.hashes = append(v.hashes, hashes...)
-	v.size++
-	return nil
-}
-
-// Size is how many leaves were added.
-func (v *Verifier) Size() int64 { return v.size }
-
-// Check compares the recomputed tree with head: the root of its first
-// head.Size entries. A log that is shorter than head, or that hashes to another
-// root there, is ErrTampered. A head that was kept earlier proves in this way
-// that the log has only grown since.
-func (v *Verifier) Check(head Head) error {
-	if head.Size < 0 || head.Size > v.size {
-		return fmt.Errorf("%w: it has %d entries, and the checkpoint was made at %d: entries are missing at its end",
-			ErrTampered, v.size, head.Size)
-	}
-	got, err := HeadOf(head.Size, tlog.HashReaderFunc(v.read))
-	if err != nil {
-		return err
-	}
-	if got.Root != head.Root {
-		return fmt.Errorf("%w: its first %d entries hash to %s, the checkpoint says %s: an entry was changed, removed or put in",
-			ErrTampered, head.Size, got.Root, head.Root)
-	}
-	return nil
-}
-
-// Head is the head of all leaves added so far.
-func (v *Verifier) Head() (Head, error) { return HeadOf(v.size, tlog.HashReaderFunc(v.read)) }
-
-func (v *Verifier) read(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		if x < 0 || x >= int64(len(v.hashes)) {
-			return nil, fmt.Errorf("hash %d is not there yet", x)
-		}
-		out[i] = v.hashes[x]
-	}
-	return out, nil
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func TestEncodeIsStableAndDecodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"at":"2026-01-02T02:04:05.678Z","actor":"ann","action":"run.approved","run_id":"7","details":{"a":"b","z":1}}`
+	want := `{"version":1,"at":"2026-01-02T02:04:05.678Z","actor":"ann","action":"run.approved","run_id":"7","details":{"a":"b","z":1}}`
 	if string(leaf) != want {
 		t.Errorf("leaf\n got %s\nwant %s", leaf, want)
 	}
@@ -51,37 +52,133 @@ func TestEncodeIsStableAndDecodes(t *testing.T) {
 	}
 }
 
-func TestVerifierSeesEveryKindOfTampering(t *testing.T) {
-	ls := leaves(t, 21)
-	early, err := verify(t, ls[:13]).Head()
-	if err != nil {
-		t.Fatal(err)
-	}
-	full, err := verify(t, ls).Head()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range []Head{early, full, {Size: 0, Root: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}} {
-		if err := verify(t, ls).Check(h); err != nil {
-			t.Errorf("an honest log at %d: %v", h.Size, err)
+// expecting verifies a log against heads that were kept.
+func expecting(ls [][]byte, heads ...Head) error {
+	var v Verifier
+	for _, h := range heads {
+		if err := v.Expect(h); err != nil {
+			return err
 		}
 	}
-	changed := append([][]byte{}, ls...)
-	changed[5] = []byte(`{"actor":"mallory"}`)
-	removed := append(append([][]byte{}, ls[:4]...), ls[5:]...)
-	swapped := append([][]byte{}, ls...)
-	swapped[1], swapped[2] = swapped[2], swapped[1]
-	for name, log := range map[string][][]byte{
-		"an entry changed": changed, "an entry removed": removed,
-		"two entries swapped": swapped, "the end cut off": ls[:12],
-	} {
-		if err := verify(t, log).Check(early); !errors.Is(err, ErrTampered) {
+	for i, l := range ls {
+		if err := v.Add(int64(i), l); err != nil {
+			return err
+		}
+	}
+	for _, h := range heads {
+		if h.Size > v.Size() {
+			return Shorter(v.Size(), h)
+		}
+	}
+	return nil
+}
+
+func TestVerifierSeesEveryKindOfTampering(t *testing.T) {
+	ls := leaves(t, 21)
+	early, full := verify(t, ls[:13]).Head(), verify(t, ls).Head()
+	empty := Head{Size: 0, Root: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+	if err := expecting(ls, empty, early, full); err != nil {
+		t.Errorf("an honest log: %v", err)
+	}
+	for name, log := range tampered(ls) {
+		if err := expecting(log, early); !errors.Is(err, ErrTampered) {
 			t.Errorf("%s: got %v, want ErrTampered", name, err)
 		}
 	}
 	var v Verifier
 	if err := v.Add(1, ls[1]); !errors.Is(err, ErrTampered) {
 		t.Errorf("a gap: got %v, want ErrTampered", err)
+	}
+	if err := expecting(ls, Head{Size: 0, Root: early.Root}); !errors.Is(err, ErrTampered) {
+		t.Errorf("another empty tree: %v", err)
+	}
+	if err := verify(t, ls).Check(early); err == nil || errors.Is(err, ErrTampered) {
+		t.Errorf("a head that was not expected: %v", err)
+	}
+}
+
+// tampered are logs that are not what they were.
+func tampered(ls [][]byte) map[string][][]byte {
+	changed := append([][]byte{}, ls...)
+	changed[5] = []byte(`{"actor":"mallory"}`)
+	swapped := append([][]byte{}, ls...)
+	swapped[1], swapped[2] = swapped[2], swapped[1]
+	return map[string][][]byte{"an entry changed": changed, "two entries swapped": swapped,
+		"an entry removed": append(append([][]byte{}, ls[:4]...), ls[5:]...), "the end cut off": ls[:12]}
+}
+
+// stored are the hashes of a log as a table keeps them.
+func stored(t *testing.T, ls [][]byte) tlog.HashReaderFunc {
+	t.Helper()
+	var hashes []tlog.Hash
+	read := func(at []int64) (out []tlog.Hash, _ error) {
+		for _, x := range at {
+			if x >= int64(len(hashes)) {
+				return nil, fmt.Errorf("there is no hash %d", x)
+			}
+			out = append(out, hashes[x])
+		}
+		return out, nil
+	}
+	for i, l := range ls {
+		fresh, err := Append(int64(i), l, tlog.HashReaderFunc(read))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, fresh...)
+	}
+	return read
+}
+
+func TestVerifierGoesOnFromAKeptHead(t *testing.T) {
+	ls := leaves(t, 70)
+	want := verify(t, ls).Head()
+	for _, from := range []int{0, 1, 2, 3, 7, 8, 13, 63, 64, 69, 70} {
+		kept := verify(t, ls[:from]).Head()
+		v, err := Resume(kept, stored(t, ls))
+		if err != nil {
+			t.Fatalf("from %d: %v", from, err)
+		}
+		for i, l := range ls[from:] {
+			if err := v.Add(int64(from+i), l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := v.Head(); got != want {
+			t.Errorf("from %d: %+v, want %+v", from, got, want)
+		}
+	}
+	kept := verify(t, ls[:13]).Head()
+	for name, log := range tampered(ls) {
+		if len(log) > 13 {
+			if _, err := Resume(kept, stored(t, log)); !errors.Is(err, ErrTampered) {
+				t.Errorf("%s: got %v, want ErrTampered", name, err)
+			}
+		}
+	}
+}
+
+// TestHugeEntriesAreCut: none is too long for a bundle, and none is refused,
+// because the change that it tells of would be refused with it.
+func TestHugeEntriesAreCut(t *testing.T) {
+	huge := strings.Repeat("<é", 100_000)
+	for name, e := range map[string]Entry{
+		"reason":  {Action: "run.failed", Reason: huge},
+		"details": {Action: "run.failed", Reason: "short", Details: map[string]any{"x": huge}},
+		"all": {Action: "run.failed", Actor: huge, Repository: huge, Target: huge, Tag: huge, ObjectID: huge, Commit: huge,
+			Reason: huge, Details: map[string]any{"x": huge}},
+	} {
+		leaf, err := e.Encode()
+		if err != nil || len(leaf) > 65_535 {
+			t.Fatalf("%s: %d bytes, %v", name, len(leaf), err)
+		}
+		back, err := Decode(0, leaf)
+		if err != nil || back.Action != "run.failed" || back.Details["omitted"] == nil {
+			t.Errorf("%s: %.200s, %v", name, leaf, err)
+		}
+		if name == "details" && back.Reason != "short" {
+			t.Errorf("the reason is %.100q", back.Reason)
+		}
 	}
 }
 
@@ -101,10 +198,7 @@ func TestRootIsRFC6962(t *testing.T) {
 	}
 	ls := leaves(t, 40)
 	for n := 1; n <= len(ls); n++ {
-		head, err := verify(t, ls[:n]).Head()
-		if err != nil {
-			t.Fatal(err)
-		}
+		head := verify(t, ls[:n]).Head()
 		if want := fmt.Sprint(mth(ls[:n])); head.Root != want {
 			t.Fatalf("size %d: root %s, want %s", n, head.Root, want)
 		}

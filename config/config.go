@@ -41,9 +41,11 @@ type Config struct {
 	Pools        []Pool // in file order
 	Blobs        Blobs
 	Retention    Retention
-	Signers      []Signers // in file order
-	Access       []Access  // in file order
-	OIDC         []OIDC    // in file order
+	Audit        Audit
+	Consumers    []Consumer // in file order
+	Signers      []Signers  // in file order
+	Access       []Access   // in file order
+	OIDC         []OIDC     // in file order
 
 	lookupEnv func(string) (string, bool)
 }

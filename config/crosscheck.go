@@ -28,6 +28,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkPools(cfg)
 	d.checkBlobs(cfg)
 	d.checkRetention(cfg)
+	d.checkAudit(cfg)
 	d.checkSigners(cfg)
 	d.checkAccess(cfg)
 	d.checkTargets(cfg)

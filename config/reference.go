@@ -129,7 +129,7 @@ func typeOf(f *field, owner any) string {
 			return "list of paths"
 		}
 		return "list of strings"
-	case *map[string]Secret, *map[string]string:
+	case *map[string]Secret, *map[string]string, *Headers:
 		return "map of strings"
 	case *string, *Secret, *release.Severity:
 		if f.file || f.program {

@@ -82,7 +82,7 @@ func schema() block {
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
 			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), waiverBlock(), policyBlock(), runnerBlock(),
-			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock()},
+			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock(), auditBlock(), consumerBlock()},
 	}
 }
 

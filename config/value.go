@@ -65,6 +65,8 @@ func (d *decoder) store(f *field, into any, value cty.Value, at hcl.Range, path 
 		*into = d.texts(f, value, at, path)
 	case *map[string]string:
 		*into = d.addresses(f, value, at, path)
+	case *Headers:
+		*into = d.headers(value, at, path)
 	case *map[string]Secret:
 		*into = d.environment(value, at, path)
 	default:

@@ -59,6 +59,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, get("instances", "list-instances", "The processes of the service, and what each has in hand"), s.listInstances)
 	register(s, a, post("instances/{id}/drain", "drain-instance", "Let an instance take no new work or, with undo, take it again"), s.drainInstance)
 	register(s, a, get("audit", "list-audit", "Entries of the audit log from an index on, in order"), s.listAudit)
+	s.registerAudit(a)
 	register(s, a, get("whoami", "whoami", "Who the service takes the caller for, and what that one may do"), s.whoami)
 	register(s, a, get("tokens", "list-tokens", "API tokens, the newest first"), s.listTokens)
 	register(s, a, post("tokens", "create-token", "Make an API token, which this answer alone shows"), s.createToken)

@@ -67,6 +67,7 @@ type Config struct {
 	// Heartbeat is how long an instance may be without a sign of life until it
 	// counts as dead. 0: 30 s.
 	Heartbeat time.Duration
+	Audit     AuditConfig
 	// Hint says that a repository may have new tags. It must not block.
 	Hint func(repository string)
 	// Logs writes a run's log to w as text lines; with follow until the run
@@ -191,6 +192,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.watched(promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("POST /webhooks/{repository}", s.webhook)
+	s.serveTiles(mux)
 	mux.HandleFunc("GET /{$}", s.board)
 	mux.HandleFunc("GET /runs/{id}", s.runPage)
 	mux.HandleFunc("POST /runs/{id}/approve", s.decideByForm(release.Approve))

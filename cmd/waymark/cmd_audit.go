@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
-	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,90 +14,142 @@ import (
 
 // newAuditCommand builds `waymark audit`.
 func newAuditCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Read, export and verify the audit log", Args: exactArgs(),
+	cmd := &cobra.Command{Use: "audit", Short: "Read, export and verify the audit log, and keep its keys", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newAuditListCommand(g), newAuditExportCommand(g), newAuditVerifyCommand(g))
+	cmd.AddCommand(newAuditListCommand(g), newAuditExportCommand(g), newAuditVerifyCommand(g),
+		newAuditKeysCommand(g), newAuditRotateKeyCommand(g), newAuditNewKeyCommand(g))
 	return cmd
 }
 
-// newAuditVerifyCommand builds `waymark audit verify`.
-func newAuditVerifyCommand(g *globals) *cobra.Command {
-	var checkpoint, save string
+// newAuditKeysCommand builds `waymark audit keys`.
+func newAuditKeysCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Recompute the audit log's Merkle tree from its entries and compare it with its root",
-		Long: `Reads every entry, hashes it here, and compares the root with the service's own.
-With --checkpoint it also proves that the log has only grown since that file was
-written by --save: nothing was changed, removed or put in.`,
+		Use:   "keys",
+		Short: "List the keys that checkpoints of the audit log are verified with",
+		Long: `Lists the public half of each key that signs checkpoints, or did, in the form that
+waymark audit verify --key and other clients of signed notes take. Keep it where
+the service's administrators cannot write.`,
 		Args: exactArgs(),
 	}
-	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "file written by --save earlier; the log must contain it unchanged")
-	cmd.Flags().StringVar(&save, "save", "", "write the verified size and root to this file, to be kept elsewhere")
+	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		kept, err := readCheckpoint(checkpoint)
-		if err != nil {
-			return err
-		}
 		return g.withClient(func(c *api.Client) error {
-			var v audit.Verifier
-			head, err := verifyLog(cmd, c, &v)
+			keys, err := c.AuditKeys(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if kept != nil {
-				if err := v.Check(*kept); err != nil {
-					return err
-				}
-				fmt.Fprintf(g.stdout, "the log contains the checkpoint at %d entries unchanged\n", kept.Size)
-			}
-			if save != "" {
-				text, err := json.Marshal(head)
-				if err == nil {
-					err = os.WriteFile(save, append(text, '\n'), 0o644)
-				}
-				if err != nil {
-					return fmt.Errorf("keeping the checkpoint: %w", err)
-				}
-			}
-			_, err = fmt.Fprintf(g.stdout, "verified: %d entries, root %s\n", head.Size, head.Root)
-			return err
+			return g.renderAuditKeys(keys, out)
 		})
 	}
 	return cmd
 }
 
-func readCheckpoint(file string) (*audit.Head, error) {
-	if file == "" {
-		return nil, nil
+func (g *globals) renderAuditKeys(keys api.AuditKeyList, out *outputFlag) error {
+	if out.json() {
+		return printJSON(g.stdout, keys, "  ")
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usageErrorf("reading the checkpoint: %w", err)
+	t := table{header: []string{"KEY", "SIGNS", "SINCE", "UNTIL"}}
+	for _, k := range keys.Keys {
+		signs, until := "no", k.RetiredAt.UTC().Format(time.RFC3339)
+		if k.Signs {
+			signs, until = "yes", ""
+		}
+		t.row(k.Verifier, signs, k.CreatedAt.UTC().Format(time.RFC3339), until)
 	}
-	var head audit.Head
-	if err := json.Unmarshal(text, &head); err != nil || head.Root == "" {
-		return nil, usageErrorf("%s is no checkpoint: it should hold {\"size\": …, \"root\": …}, as --save writes it", file)
-	}
-	return &head, nil
+	t.write(g.stdout, g.colour)
+	return nil
 }
 
-// verifyLog reads the whole log into v and holds every head that the service
-// states on the way against the tree: the log may grow meanwhile.
-func verifyLog(cmd *cobra.Command, c *api.Client, v *audit.Verifier) (audit.Head, error) {
-	for {
-		page, err := c.Audit(cmd.Context(), v.Size(), auditPage)
-		if err != nil {
-			return audit.Head{}, err
-		}
-		for _, e := range page.Entries {
-			if err := v.Add(e.Index, []byte(e.Leaf)); err != nil {
-				return audit.Head{}, err
-			}
-		}
-		if v.Size() < page.Head.Size && len(page.Entries) > 0 {
-			continue
-		}
-		head := audit.Head{Size: page.Head.Size, Root: page.Head.Root}
-		return head, v.Check(head)
+// newAuditRotateKeyCommand builds `waymark audit rotate-key`.
+func newAuditRotateKeyCommand(g *globals) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "rotate-key",
+		Short: "Let a new key sign checkpoints of the audit log",
+		Long: `Makes a key that signs checkpoints from now on, and prints all keys. What the old
+one signed stays verifiable; its private half is forgotten. The change is an entry
+of the audit log. A key that the configuration gives is changed there.`,
+		Args: exactArgs(),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; it goes into the audit log")
+	out := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return g.withClient(func(c *api.Client) error {
+			keys, err := c.RotateAuditKey(cmd.Context(), api.RotateKey{Reason: reason})
+			if err != nil {
+				return err
+			}
+			return g.renderAuditKeys(keys, out)
+		})
+	}
+	return cmd
+}
+
+// newAuditNewKeyCommand builds `waymark audit new-key`.
+func newAuditNewKeyCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "new-key ORIGIN",
+		Short: "Make a key for audit { key }: the private half on standard output, the public on standard error",
+		Args:  exactArgs("ORIGIN"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			signer, verifier, err := audit.NewKey(args[0])
+			if err != nil {
+				return withExitCode(err)
+			}
+			fmt.Fprintf(g.stderr, "the public half, for those who verify:\n%s\n", verifier)
+			_, err = fmt.Fprintln(g.stdout, signer)
+			return err
+		},
+	}
+}
+
+// newAuditVerifyCommand builds `waymark audit verify`.
+func newAuditVerifyCommand(g *globals) *cobra.Command {
+	var v verification
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Recompute the audit log's Merkle tree from its entries and compare it with its signed checkpoint",
+		Long: `Reads the entries, hashes them here, and compares the root with the checkpoint that
+the service has signed. With --checkpoint it also proves that the log has only
+grown since that file was written: nothing was changed, removed or put in. Then
+the entries since are read; --all reads those before it again too.
+
+Without --key the service itself says which keys are its own.`,
+		Example: `  waymark audit verify --checkpoint audit.checkpoint --update    # the first time, and every day`,
+		Args:    exactArgs(),
+	}
+	cmd.Flags().StringVar(&v.file, "checkpoint", "", "`file` written by --update or --save earlier; the log must contain it unchanged")
+	cmd.Flags().BoolVar(&v.update, "update", false, "once all is verified put the new checkpoint in the place of --checkpoint")
+	cmd.Flags().StringVar(&v.save, "save", "", "write the verified checkpoint to this `file`, to be kept elsewhere")
+	cmd.Flags().StringArrayVar(&v.keys, "key", nil, "`verifier` that must have signed, as waymark audit keys lists it; may be given several times")
+	cmd.Flags().BoolVar(&v.all, "all", false, "read the entries before --checkpoint too")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if v.update && v.file == "" {
+			return usageErrorf("--update keeps the new checkpoint in the file of --checkpoint: name one")
+		}
+		if err := v.readKept(); err != nil {
+			return err
+		}
+		return g.withClient(func(c *api.Client) error {
+			if err := v.run(cmd.Context(), c); err != nil {
+				return err
+			}
+			return g.renderVerified(&v)
+		})
+	}
+	return cmd
+}
+
+func (g *globals) renderVerified(v *verification) error {
+	if v.kept != nil {
+		fmt.Fprintf(g.stdout, "the log contains the checkpoint at %d entries unchanged\n", v.kept.Size)
+	}
+	if v.from > 0 {
+		fmt.Fprintf(g.stdout, "entries before %d were not read again: --all does\n", v.from)
+	}
+	if len(v.keys) == 0 {
+		fmt.Fprintf(g.stdout, "which keys sign was told by the service: keep them (waymark audit keys) and give --key\n")
+	}
+	_, err := fmt.Fprintf(g.stdout, "verified: %d entries, root %s, signed by %s\n", v.head.Size, v.head.Root, cmp.Or(strings.TrimSpace(v.by), "nobody"))
+	return err
 }

@@ -40,6 +40,7 @@ type service struct {
 	server     *server.Server
 	cloud      *cloud // nil where nothing needs AWS
 	queues     []*triggers.Queue
+	auditKeys  *auditKeys
 	close      []func() error
 }
 
@@ -108,10 +109,13 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := s.openQueues(log, registry); err != nil {
 		return s, err
 	}
+	if s.auditKeys, err = openAuditKeys(ctx, cfg, s.store); err != nil {
+		return s, err
+	}
 	web, err := withIdentity(cfg, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg),
-		Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
+		Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry})
 	if err != nil {
 		return s, err
