@@ -21,7 +21,7 @@ const maxFile = 1 << 20
 // absolute; relative ones were read from the file's folder.
 type Config struct {
 	File         string // as given to Load or Parse
-	Text         string // the file as read; what is written out in it may be secret
+	Text         string // the file as read, with the files of its policy folders; what is written out in it may be secret
 	Digest       string // SHA-256 of Text in hexadecimal: replicas that read the same file have the same
 	Server       Server
 	Repositories []Repository // at least one, in file order
@@ -134,6 +134,8 @@ type Environment struct {
 	// RequireSignature refuses tags that none of the signers have signed.
 	RequireSignature bool
 	Signers          []string // names of those who may sign; empty: all
+	// Protected: the bundled rules let the code start no programs here.
+	Protected bool
 	// Gates judge its runs, SoftGates those of them that never fail one, and
 	// GateFailOn says by gate how severe findings must be where that differs.
 	Gates      []string
@@ -164,12 +166,6 @@ type Trigger struct {
 	Kind     string // "sqs"
 	QueueURL string
 	Region   string // empty: that of the URL
-}
-
-// Policy is the static judgement of the code. Empty lists allow everything.
-type Policy struct {
-	AllowedProviders []string
-	AllowedModules   []string
 }
 
 // Runner says what the processes of a run may touch.
@@ -221,10 +217,20 @@ func Load(path string, lookupEnv func(string) (string, bool)) (*Config, error) {
 	return Parse(path, src, lookupEnv)
 }
 
-// Reparse checks another text as if it stood in this file: with its folder and
-// its environment. Errors are those of Parse.
+// Reparse checks another configuration's Text as if it stood in this file: with
+// its folder and its environment, but with the other's policy files. Errors are
+// those of Parse.
 func (c *Config) Reparse(text string) (*Config, error) {
-	return Parse(c.File, []byte(text), c.lookupEnv)
+	text, files, found, err := splitPolicies(text)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		files = nil
+	} else if files == nil {
+		files = []release.PolicyFile{}
+	}
+	return parse(c.File, []byte(text), c.lookupEnv, files)
 }
 
 // Parse checks the text of a configuration file. filename is shown in problems,
@@ -232,6 +238,12 @@ func (c *Config) Reparse(text string) (*Config, error) {
 // function env(); nil stands for an empty environment. Every mistake in src
 // comes back at once, as Problems in the order of the file.
 func Parse(filename string, src []byte, lookupEnv func(string) (string, bool)) (*Config, error) {
+	return parse(filename, src, lookupEnv, nil)
+}
+
+// parse does what Parse does, with policy files that were kept in place of those
+// that are on disk; nil: none were.
+func parse(filename string, src []byte, lookupEnv func(string) (string, bool), kept []release.PolicyFile) (*Config, error) {
 	dir, err := filepath.Abs(filepath.Dir(filename))
 	if err != nil {
 		return nil, fmt.Errorf("%w: finding the folder of %q: %w", release.ErrInvalid, filename, err)
@@ -243,13 +255,18 @@ func Parse(filename string, src []byte, lookupEnv func(string) (string, bool)) (
 	if problems != nil {
 		return nil, problems
 	}
-	digest := sha256.Sum256(src)
-	cfg := &Config{File: filename, Text: string(src), Digest: hex.EncodeToString(digest[:]), lookupEnv: lookupEnv}
+	cfg := &Config{File: filename, lookupEnv: lookupEnv}
 	d := newDecoder(filename, dir, lookupEnv)
 	d.root(body, cfg)
+	if cfg.Policy.Files = kept; kept == nil {
+		d.readPolicies(cfg)
+	}
 	d.check(cfg)
 	if problems := d.sorted(); len(problems) > 0 {
 		return nil, problems
 	}
+	cfg.Text = withPolicies(string(src), cfg.Policy)
+	digest := sha256.Sum256([]byte(cfg.Text))
+	cfg.Digest = hex.EncodeToString(digest[:])
 	return cfg, nil
 }

@@ -30,6 +30,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkRetention(cfg)
 	d.checkAudit(cfg)
 	d.checkSigners(cfg)
+	d.checkPolicy(cfg)
 	d.checkAccess(cfg)
 	d.checkTargets(cfg)
 }

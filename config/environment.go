@@ -31,6 +31,6 @@ func environmentBlock() block {
 				meaning: "Whether a tag must be signed by one of the `signers`."},
 			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
 				meaning: "Names of the `signers` blocks whose keys count here."},
-		}, approvalFields(), gateFields()),
+		}, approvalFields(), gateFields(), protectionFields()),
 	}
 }

@@ -51,6 +51,8 @@ func (d *decoder) store(f *field, into any, value cty.Value, at hcl.Range, path 
 		*into = d.text(f, value, at, path)
 	case *release.Severity:
 		*into = release.Severity(d.text(f, value, at, path))
+	case *release.PolicyLevel:
+		*into = release.PolicyLevel(d.text(f, value, at, path))
 	case *Secret:
 		*into = NewSecret(d.text(f, value, at, path))
 	case *bool:

@@ -140,7 +140,7 @@ func (r *Reconciler) spec(rec store.Record, d *config.Deployment, phase release.
 	s := release.Spec{Format: release.ProtocolFormat, RunID: rec.ID, Attempt: rec.Attempt, Kind: rec.Kind, Phase: phase,
 		Tag: rec.Tag, Target: rec.Target, Dir: filepath.Join(attempt, folder), WorkDir: filepath.Join(attempt, treeName),
 		PlanFile: filepath.Join(attempt, planName), Engine: r.Engine, Backend: d.Backend, Stack: d.Stack,
-		Policy:   release.PolicySpec{AllowedProviders: cfg.Policy.AllowedProviders, AllowedModules: cfg.Policy.AllowedModules},
+		Policy:   cfg.PolicyFor(rec.Target, d.Account, rec.Kind),
 		Writable: here.Runner.Writable, Readable: here.Runner.Readable, Sandbox: here.Runner.Sandbox, Mask: here.Runner.Mask,
 		Env: map[string]string{}, Timeout: cfg.Engine.Timeout}
 	for name, value := range cfg.Engine.Env {
