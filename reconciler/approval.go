@@ -147,6 +147,9 @@ func mayApprove(run *store.Record, v release.Verdict, now time.Time) error {
 	case isLate(run, now):
 		return fmt.Errorf("%w: the plan of run %d could be approved until %s: it ends as rejected; retry it then, to plan again",
 			release.ErrConflict, run.ID, run.ApproveBy.Format(time.RFC3339))
+	case hasGoneBack(run, now):
+		return fmt.Errorf("%w: by the database's clock it is %s, before the plan of run %d was made, so nothing tells until when it counts: set the clock right, then approve",
+			release.ErrConflict, now.Format(time.RFC3339), run.ID)
 	case len(open) == 0:
 		return fmt.Errorf("%w: run %d has all the approvals that it needs", release.ErrConflict, run.ID)
 	}
@@ -172,6 +175,15 @@ func seen(run *store.Record, v release.Verdict) error {
 // isLate reports whether a plan may be neither approved nor applied any more.
 func isLate(run *store.Record, now time.Time) bool {
 	return !run.ApproveBy.IsZero() && !now.Before(run.ApproveBy)
+}
+
+// clocksDiffer is by how much the clocks of one database's servers may differ.
+const clocksDiffer = time.Minute
+
+// hasGoneBack reports whether the clock by which a plan expires was set back
+// behind the plan's making.
+func hasGoneBack(run *store.Record, now time.Time) bool {
+	return !run.ApproveBy.IsZero() && now.Add(clocksDiffer).Before(run.Stage(release.StageApproval).StartedAt)
 }
 
 // accepting lists the requirements for which an approval by this person counts.

@@ -263,6 +263,11 @@ func TestPlansExpireByTheDatabasesClock(t *testing.T) {
 		if _, err := r.Decide(t.Context(), none, yes("gil@example.org")); !errors.Is(err, release.ErrConflict) || !strings.Contains(err.Error(), "could be approved until") {
 			t.Errorf("an approval that comes late: %v", err)
 		}
+		future := waits(release.Requirement{Count: 1})
+		by(future, 100*time.Hour)
+		if _, err := r.Decide(t.Context(), future, yes("gil@example.org")); !errors.Is(err, release.ErrConflict) || !strings.Contains(err.Error(), "set the clock right") {
+			t.Errorf("an approval by a clock that went back: %v", err)
+		}
 		for _, id := range []int64{none, some, open} {
 			if err := r.expire(t.Context(), id); err != nil {
 				t.Fatal(err)
