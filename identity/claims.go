@@ -74,7 +74,7 @@ func (c *claims) readPerson(raw map[string]json.RawMessage, userClaim, groupsCla
 		c.email = email
 	}
 	groups, ok := texts(raw[groupsClaim])
-	if _, there := raw[groupsClaim]; there && !ok {
+	if value, there := raw[groupsClaim]; there && !ok && string(value) != "null" {
 		return failf(Claims, nil, "the claim %s of the ID token is no list of names", groupsClaim)
 	}
 	if len(groups) > maxGroups {

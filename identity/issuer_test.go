@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/cookiejar"
@@ -214,6 +215,7 @@ func TestGroupsOfHostileShapes(t *testing.T) {
 	}{
 		"none":        {nil, nil},
 		"empty":       {[]string{}, nil},
+		"null":        {json.RawMessage("null"), nil},
 		"one alone":   {"release", []string{"release"}},
 		"no commas":   {"staff,release", []string{"staff,release"}},
 		"twice":       {[]string{"release", "release"}, []string{"release"}},

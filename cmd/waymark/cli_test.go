@@ -136,7 +136,7 @@ func (w *cliWorld) run(args ...string) (stdout, stderr string, code int) {
 	g.addFlags(root.PersistentFlags())
 	auditCommand := &cobra.Command{Use: "audit"}
 	auditCommand.AddCommand(newAuditListCommand(g), newAuditExportCommand(g))
-	root.AddCommand(newStatusCommand(g), newRunsCommand(g), auditCommand, newInstancesCommand(g), newDrainCommand(g))
+	root.AddCommand(newStatusCommand(g), newRunsCommand(g), auditCommand, newInstancesCommand(g), newDrainCommand(g), newWhoamiCommand(g), newTokensCommand(g))
 	root.SetArgs(args)
 	err := root.ExecuteContext(w.t.Context())
 	if err != nil {

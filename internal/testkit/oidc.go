@@ -35,15 +35,16 @@ type OIDC struct {
 	ClientSecret string
 	CAFile       string // of its certificate; empty where it is reached by http
 
-	t      testing.TB
-	mu     sync.Mutex
-	now    func() time.Time
-	key    *rsa.PrivateKey
-	kid    string
-	person map[string]any       // claims of whoever logs in; nil: nobody is let in
-	codes  map[string]oidcGrant // that were given and not taken yet
-	down   map[string]bool      // paths that answer 503
-	asked  map[string]int       // requests by path
+	transport http.RoundTripper
+	t         testing.TB
+	mu        sync.Mutex
+	now       func() time.Time
+	key       *rsa.PrivateKey
+	kid       string
+	person    map[string]any       // claims of whoever logs in; nil: nobody is let in
+	codes     map[string]oidcGrant // that were given and not taken yet
+	down      map[string]bool      // paths that answer 503
+	asked     map[string]int       // requests by path
 }
 
 // oidcGrant is what one code stands for.
@@ -85,9 +86,12 @@ func StartOIDC(t testing.TB, secure bool) *OIDC {
 		server.Start()
 	}
 	t.Cleanup(server.Close)
-	o.URL = server.URL
+	o.URL, o.transport = server.URL, server.Client().Transport
 	return o
 }
+
+// Transport is for a browser that trusts the issuer's certificate.
+func (o *OIDC) Transport() http.RoundTripper { return o.transport }
 
 // SetNow gives the issuer another clock.
 func (o *OIDC) SetNow(now func() time.Time) {
