@@ -121,8 +121,11 @@ type Stack struct {
 type Environment struct {
 	Name         string
 	Regions      []string
-	PromotesFrom string // environment in which a version must have succeeded before; empty: none
-	Approvals    int    // people who must approve a plan
+	PromotesFrom string // environment in which a commit must have succeeded before; empty: none
+	// PromotionScopes are where in it: SameScope, AllScopes or names; empty: SameScope.
+	PromotionScopes Words
+	Soak            time.Duration // how long ago, at least
+	Approvals       int           // people who must approve a plan
 	// Approvers may approve: users and, as "group:NAME", groups; empty: whoever may
 	// approve runs of the target.
 	Approvers      []string
@@ -130,7 +133,17 @@ type Environment struct {
 	Downgrade      string        // "refuse" or "allow"
 	Queue          string        // "all" or "supersede"
 	Unknown        string        // what becomes of an unknown run: "ask" or "replan"
-	Accounts       []string
+	// Windows and Freezes say when changes may happen; see Opening. Outside is what
+	// becomes of a run at another time: "wait" or "refuse".
+	Windows []Window
+	Freezes []Freeze
+	Outside string
+	// Destroy is whether targets may be removed, "refuse" or "allow", and
+	// DestroyApprovals how many people must approve that.
+	Destroy          string
+	DestroyApprovals int
+	Speculative      string // what may be planned without a tag: "branch", "any" or "off"
+	Accounts         []string
 	// RequireSignature refuses tags that none of the signers have signed.
 	RequireSignature bool
 	Signers          []string // names of those who may sign; empty: all

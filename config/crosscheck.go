@@ -18,6 +18,8 @@ func (d *decoder) check(cfg *Config) {
 	d.checkRepositories(cfg)
 	d.checkEnvironments(cfg)
 	d.checkPromotion(cfg)
+	d.checkOrder(cfg)
+	d.checkWindows(cfg)
 	d.checkApprovals(cfg)
 	d.checkGates(cfg)
 	d.checkWaivers(cfg)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -85,6 +86,9 @@ func (d *decoder) kind(body *hclsyntax.Body, spec *block, parent any, at string,
 			continue
 		}
 		label, ok := d.label(b, spec)
+		if spec.many && spec.label == "" {
+			label = strconv.Itoa(len(seen) + 1) // for paths alone
+		}
 		key := label
 		if !spec.many {
 			key = ""

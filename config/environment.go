@@ -13,8 +13,6 @@ func environmentBlock() block {
 			{name: "regions", required: true, at: of(func(e *Environment) any { return &e.Regions }), check: checkRegion,
 				example: `["us-east-1", "eu-central-1"]`,
 				meaning: "Regions that tags may name. The scope `global` is allowed wherever `global_region` is set."},
-			{name: "promotes_from", at: of(func(e *Environment) any { return &e.PromotesFrom }), unset: "none", example: `"staging"`,
-				meaning: "Environment in which a version must have succeeded, for the same scope and team, before it is deployed here."},
 			{name: "downgrade", at: of(func(e *Environment) any { return &e.Downgrade }), fallback: `"refuse"`,
 				oneOf: []string{"refuse", "allow"}, example: `"allow"`,
 				meaning: "Whether a tag with an older version than the one deployed deploys."},
@@ -31,6 +29,7 @@ func environmentBlock() block {
 				meaning: "Whether a tag must be signed by one of the `signers`."},
 			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
 				meaning: "Names of the `signers` blocks whose keys count here."},
-		}, approvalFields(), gateFields(), protectionFields()),
+		}, promotionFields(), approvalFields(), orderFields(), gateFields()),
+		blocks: []block{windowBlock(), freezeBlock()},
 	}
 }

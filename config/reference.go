@@ -129,6 +129,8 @@ func typeOf(f *field, owner any) string {
 			return "list of paths"
 		}
 		return "list of strings"
+	case *Words:
+		return "string or list of strings"
 	case *map[string]Secret, *map[string]string, *Headers:
 		return "map of strings"
 	case *string, *Secret, *release.Severity:

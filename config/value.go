@@ -65,6 +65,8 @@ func (d *decoder) store(f *field, into any, value cty.Value, at hcl.Range, path 
 		*into = d.duration(f, value, at, path)
 	case *[]string:
 		*into = d.texts(f, value, at, path)
+	case *Words:
+		*into = d.words(f, value, at, path)
 	case *map[string]string:
 		*into = d.addresses(f, value, at, path)
 	case *Headers:
@@ -148,6 +150,17 @@ func (d *decoder) texts(f *field, value cty.Value, at hcl.Range, path string) []
 		out = append(out, s)
 	}
 	return out
+}
+
+// words reads a list of strings, or one string as a list of it alone.
+func (d *decoder) words(f *field, value cty.Value, at hcl.Range, path string) Words {
+	if value.Type() == cty.String {
+		if s := d.text(f, value, at, path); s != "" {
+			return Words{s}
+		}
+		return nil
+	}
+	return d.texts(f, value, at, path)
 }
 
 // number reads a whole number within the field's bounds.
