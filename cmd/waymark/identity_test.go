@@ -49,7 +49,7 @@ environment "guarded" {
 // person is somebody of the issuer with a client of their own.
 func (w *world) person(o *testkit.OIDC, email string, groups ...string) *api.Client {
 	w.t.Helper()
-	c, err := api.NewClient(api.ClientConfig{Server: w.server, Token: o.Token(map[string]any{"email": email, "sub": "subject of " + email, "groups": groups})})
+	c, err := api.NewClient(api.ClientConfig{Server: w.server, Token: o.Token(map[string]any{"email": email, "sub": "sub-" + email, "groups": groups})})
 	if err != nil {
 		w.t.Fatal(err)
 	}
