@@ -108,11 +108,17 @@ func (r *Reconciler) checkout(ctx context.Context, w *watch, rec store.Record, d
 	if err != nil {
 		return nil, "", err
 	}
-	tree, err := w.remote.Checkout(ctx, rec.Commit, dir)
+	tree, err := writeOut(ctx, w.remote.Checkout, rec.Commit, dir)
+	return d, tree, err
+}
+
+// writeOut writes a commit's tree to a folder.
+func writeOut(ctx context.Context, write func(ctx context.Context, commit, dir string) (treeDigest string, err error), commit, dir string) (string, error) {
+	tree, err := write(ctx, commit, dir)
 	if err != nil {
-		return nil, "", fmt.Errorf("writing out commit %.12s: %w", rec.Commit, err)
+		return "", fmt.Errorf("writing out commit %.12s: %w", commit, err)
 	}
-	return d, tree, nil
+	return tree, nil
 }
 
 // resolve evaluates the configuration that a run was admitted under, at its commit.

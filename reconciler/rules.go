@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/waymark-cd/waymark/config"
@@ -15,6 +16,16 @@ import (
 
 // Reason is a refusal as people read it, without the sentinel's own word.
 func Reason(err error) string { return reason(err) }
+
+// WriteOut writes a commit's tree to a folder, as write does, with the errors of a
+// run's checkout.
+func WriteOut(ctx context.Context, write func(ctx context.Context, commit, dir string) (treeDigest string, err error), commit, dir string) error {
+	_, err := writeOut(ctx, write, commit, dir)
+	return err
+}
+
+// ListOf prints requirements as one part of a sentence.
+func ListOf(all []release.Requirement) string { return listOf(all) }
 
 // JudgeObject refuses a tag that is none of ours to release; refusal is what
 // reading its object said.

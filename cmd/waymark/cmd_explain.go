@@ -1,17 +1,9 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"maps"
-	"slices"
-	"strings"
 
-	"github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-cd/waymark/config"
@@ -22,9 +14,10 @@ import (
 // explanation is what a tag would do, as `waymark explain -o json` prints it.
 type explanation struct {
 	Tag     string            `json:"tag"`
-	Valid   bool              `json:"valid"`
-	Reason  string            `json:"reason,omitempty"`  // why it is refused
-	Nearest string            `json:"nearest,omitempty"` // the nearest tag that is not
+	Valid   bool              `json:"valid"`             // whether no step refuses it
+	Reason  string            `json:"reason,omitempty"`  // of the first step that does, in the service's words
+	Nearest string            `json:"nearest,omitempty"` // the nearest tag with a name that is not refused
+	Steps   []explainedStep   `json:"steps"`             // in the order in which the service asks
 	Parts   *explainedParts   `json:"parts,omitempty"`
 	Targets []explainedTarget `json:"targets,omitempty"` // one for each repository
 	Global  string            `json:"waits_for,omitempty"`
@@ -88,11 +81,13 @@ func newExplainCommand(g *globals) *cobra.Command {
 	var file, repo string
 	cmd := &cobra.Command{
 		Use:   "explain TAG",
-		Short: "Say what a tag would do, without a service and without running anything",
-		Long: `Says what a tag would do. Where the configuration reads files of the repository
-(var files, tfvar), they are taken from --repo: at the tag where it exists there,
-else at HEAD. The signature is verified where the tag exists. A tag that would be
-refused ends with exit code 4, the reason and the nearest tag that would not.`,
+		Short: "Say what a tag would do, without running anything",
+		Long: `Says what a tag would do, step by step, in the words in which the service would
+say it. What needs files is read from --repo: at the tag where it exists there,
+else at HEAD. What needs the record (the order of versions, promotion, freezes) is
+asked of the service at --server or WAYMARK_SERVER; without one those steps are not
+known. Nothing is run, and nothing is changed. A tag that would be refused ends
+with exit code 4, the reason and the nearest tag whose name would not be.`,
 		Args: exactArgs("TAG"),
 	}
 	cmd.Flags().StringVar(&file, "config", "waymark.hcl", "the configuration file")
@@ -103,7 +98,13 @@ refused ends with exit code 4, the reason and the nearest tag that would not.`,
 		if err != nil {
 			return err
 		}
-		e, err := explain(cfg, args[0], repo)
+		x := &explainer{cfg: cfg, dir: repo}
+		if g.namesServer() {
+			if x.service, err = g.client(); err != nil {
+				return err
+			}
+		}
+		e, err := x.explain(cmd.Context(), args[0])
 		if err != nil {
 			return withExitCode(err)
 		}
@@ -120,64 +121,45 @@ refused ends with exit code 4, the reason and the nearest tag that would not.`,
 	return cmd
 }
 
-// explain judges a tag as far as the configuration and a clone can.
-func explain(cfg *config.Config, name, repo string) (*explanation, error) {
-	e := &explanation{Tag: name}
-	refused := func(err error) (*explanation, error) {
-		if !errors.Is(err, release.ErrRefused) && !errors.Is(err, release.ErrInvalid) {
-			var bad *tagparse.Error
-			if !errors.As(err, &bad) {
-				return nil, err
-			}
-		}
-		e.Valid, e.Reason, e.Nearest = false, err.Error(), cfg.Nearest(name)
-		return e, nil
-	}
+// namesServer reports whether somebody said where the service is.
+func (g *globals) namesServer() bool { return g.server != "" || g.env("WAYMARK_SERVER") != "" }
+
+// explain judges a tag as far as the configuration, a clone and a service can.
+func (x *explainer) explain(ctx context.Context, name string) (*explanation, error) {
+	x.e = &explanation{Tag: name, Valid: true, Steps: []explainedStep{}}
 	tag, err := tagparse.Parse(name)
-	if err != nil {
-		return refused(err)
+	if err := x.judged("name", err, "a deployment tag"); err != nil || !x.e.Valid {
+		x.e.Nearest = x.cfg.Nearest(name)
+		return x.e, err
 	}
-	files, commit, err := openClone(repo, name)
-	if err != nil {
+	x.tag, x.target = tag, release.Target{Env: tag.Env, Scope: tag.Scope, Team: tag.Team}
+	x.e.Parts = &explainedParts{tag.Env, tag.Scope, tag.Team, tag.Version.String()}
+	if x.keys, err = loadSigners(x.cfg); err != nil {
 		return nil, err
 	}
-	e.Valid = true
-	e.Parts = &explainedParts{tag.Env, tag.Scope, tag.Team, tag.Version.String()}
-	target := release.Target{Env: tag.Env, Scope: tag.Scope, Team: tag.Team}
-	keys, err := loadSigners(cfg)
-	if err != nil {
-		return nil, err
-	}
-	var unsigned *release.SignatureError
-	e.Signature, err = explainSignature(cfg, keys, target, name, repo)
-	if errors.As(err, &unsigned) {
-		e.Valid, e.Reason = false, unsigned.Reason
-		return e, nil
-	}
-	if err != nil {
-		return refused(err)
-	}
-	for _, r := range cfg.Repositories {
-		d, err := cfg.Resolve(config.ResolveInput{Repository: r.Name, Tag: tag, Commit: commit, Files: files})
-		if errors.Is(err, release.ErrUnavailable) {
-			return nil, usageErrorf("%w: run it in a clone of the repository, or name one with --repo", err)
+	for _, r := range x.cfg.Repositories {
+		if len(x.cfg.Repositories) > 1 {
+			x.repository = r.Name
 		}
-		if err != nil {
-			return refused(err)
-		}
-		e.Targets = append(e.Targets, explainTarget(r.Name, commit, d))
-		e.Gates = nil
-		for _, gate := range d.Gates {
-			e.Gates = append(e.Gates, explainedGate{gate.Name, string(gate.FailOn)})
+		if err := x.inRepository(ctx, r); err != nil {
+			return nil, err
 		}
 	}
-	env, _ := cfg.Environment(tag.Env)
-	e.Env = &explainedEnv{Approvals: env.Approvals, PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
-	e.Policy = &explainedPolicy{cfg.Policy.AllowedProviders, cfg.Policy.AllowedModules}
-	if !target.IsGlobal() && cfg.GlobalRegion != "" {
-		e.Global = target.GlobalTwin().String()
+	x.environment()
+	return x.e, nil
+}
+
+// environment adds what the configuration says of the tag's environment.
+func (x *explainer) environment() {
+	env, ok := x.cfg.Environment(x.tag.Env)
+	if !ok {
+		return
 	}
-	return e, nil
+	x.e.Env = &explainedEnv{Approvals: env.Approvals, PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
+	x.e.Policy = &explainedPolicy{x.cfg.Policy.AllowedProviders, x.cfg.Policy.AllowedModules}
+	if !x.target.IsGlobal() && x.cfg.GlobalRegion != "" {
+		x.e.Global = x.target.GlobalTwin().String()
+	}
 }
 
 func explainTarget(repository, commit string, d *config.Deployment) explainedTarget {
@@ -191,147 +173,4 @@ func explainTarget(repository, commit string, d *config.Deployment) explainedTar
 		}
 	}
 	return t
-}
-
-// openClone reads files from a clone: at the tag where it is there, else at
-// HEAD. Without a clone there are no files, which is an error only for a folder
-// that was named.
-func openClone(dir, tag string) (files config.Files, commit string, err error) {
-	open := dir
-	if open == "" {
-		open = "."
-	}
-	repo, err := plainOpen(open)
-	if err != nil {
-		if dir == "" {
-			return nil, "", nil
-		}
-		return nil, "", usageErrorf("--repo %s is no git repository: %w", dir, err)
-	}
-	for _, rev := range []string{"refs/tags/" + tag, "HEAD"} {
-		hash, err := repo.ResolveRevision(plumbing.Revision(rev))
-		if err != nil {
-			continue
-		}
-		c, err := repo.CommitObject(*hash)
-		if err != nil {
-			return nil, "", usageErrorf("reading %s of the clone: %w", rev, err)
-		}
-		tree, err := c.Tree()
-		if err != nil {
-			return nil, "", usageErrorf("reading %s of the clone: %w", rev, err)
-		}
-		return cloneFiles{tree}, hash.String(), nil
-	}
-	if dir == "" {
-		return nil, "", nil
-	}
-	return nil, "", usageErrorf("--repo %s has no commit yet", dir)
-}
-
-// plainOpen opens a bare repository, or a clone at its top or from within.
-func plainOpen(dir string) (*git.Repository, error) {
-	repo, err := git.PlainOpen(dir)
-	if err != nil {
-		repo, err = git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true})
-	}
-	return repo, err
-}
-
-// cloneFiles reads files of one commit of a clone.
-type cloneFiles struct{ tree *object.Tree }
-
-func (f cloneFiles) ReadFile(path string) ([]byte, error) {
-	file, err := f.tree.File(path)
-	if errors.Is(err, object.ErrFileNotFound) {
-		return nil, fs.ErrNotExist
-	}
-	if err != nil {
-		return nil, err
-	}
-	text, err := file.Contents()
-	return []byte(text), err
-}
-
-// renderExplanation prints it for people.
-func (g *globals) renderExplanation(e *explanation) {
-	if !e.Valid {
-		fmt.Fprintf(g.stdout, "%s would be refused\n  %s\n", clean(e.Tag), clean(e.Reason))
-		if e.Nearest != "" {
-			fmt.Fprintf(g.stdout, "  the nearest tag that would be admitted: %s\n", e.Nearest)
-		}
-		return
-	}
-	fmt.Fprintf(g.stdout, "%s\n", bold.on(clean(e.Tag), g.colour))
-	t := table{indent: "  "}
-	t.row("environment", e.Parts.Env)
-	t.row("scope", e.Parts.Scope)
-	t.row("team", e.Parts.Team)
-	t.row("version", e.Parts.Version)
-	for _, x := range e.Targets {
-		if len(e.Targets) > 1 {
-			t.row("in repository", x.Repository)
-		}
-		t.row("target", x.Target)
-		t.row("account", orDash(x.Account))
-		t.row("region", x.Region)
-		t.row("roles", orDash(pairs(x.Roles)))
-		t.row("state", strings.Join(nonEmpty(x.Backend.Kind, x.Backend.Bucket, x.Backend.Key), " "))
-		t.row("lock", orDash(x.Backend.Lock))
-		t.row("root module", x.Path)
-		t.row("module target", orDash(x.Module))
-		t.row("var files", orDash(strings.Join(x.VarFiles, ", ")))
-		t.row("variables", orDash(pairs(x.Variables)))
-		if x.Commit != "" {
-			t.row("files read at", shortCommit(x.Commit))
-		}
-	}
-	var gates []string
-	for _, gate := range e.Gates {
-		gates = append(gates, fmt.Sprintf("%s (fails on %s)", gate.Name, gate.FailOn))
-	}
-	t.row("gates", orDash(strings.Join(gates, ", ")))
-	t.row("providers", orAny(e.Policy.AllowedProviders))
-	t.row("modules", orAny(e.Policy.AllowedModules))
-	t.row("signature", e.Signature.text())
-	t.row("approvals", fmt.Sprint(e.Env.Approvals))
-	t.row("promotes from", orDash(e.Env.PromotesFrom))
-	t.row("older version", map[string]string{"allow": "allowed", "refuse": "refused"}[e.Env.Downgrade])
-	t.row("queue", map[string]string{"all": "every tag runs", "supersede": "a newer tag overtakes queued ones"}[e.Env.Queue])
-	t.row("windows", "any time")
-	if e.Global != "" {
-		t.row("waits for", e.Global+", while it has a queued or active run")
-	}
-	t.write(g.stdout, g.colour)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func orAny(list []string) string {
-	if len(list) == 0 {
-		return "any"
-	}
-	return strings.Join(list, ", ")
-}
-
-func nonEmpty(all ...string) []string {
-	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
-}
-
-// pairs prints a map as "a = 1, b = 2", sorted.
-func pairs[T any](m map[string]T) string {
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		value, err := json.Marshal(m[name])
-		if err != nil {
-			value = []byte("?")
-		}
-		out = append(out, name+" = "+string(value))
-	}
-	return strings.Join(out, ", ")
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/gitrepo"
@@ -67,52 +64,28 @@ type explainedSignature struct {
 // explainSignature says what the service would say of the signature of a tag in a
 // clone. A *release.SignatureError is the service's refusal. It is nil where
 // nothing is configured of signatures.
-func explainSignature(cfg *config.Config, keys signers, target release.Target, name, dir string) (*explainedSignature, error) {
-	env, _ := cfg.Environment(target.Env)
-	if len(cfg.Signers) == 0 {
+func (x *explainer) explainSignature(ctx context.Context, c *gitrepo.Clone, seen inClone) (*explainedSignature, error) {
+	env, _ := x.cfg.Environment(x.target.Env)
+	if len(x.cfg.Signers) == 0 {
 		return nil, nil
 	}
 	e := &explainedSignature{Required: env.RequireSignature, Signers: []string{}}
-	for _, s := range cfg.SignersFor(target) {
+	for _, s := range x.cfg.SignersFor(x.target) {
 		e.Signers = append(e.Signers, s.Name)
 	}
-	tag, found, err := cloneTag(dir, name)
-	if err != nil || !found {
+	if !seen.there || seen.bad {
+		return e, nil
+	}
+	tag, err := c.SignedTag(ctx, seen.ref)
+	if err != nil {
 		return e, err
 	}
-	if tag.Name != "" && tag.Name != name {
-		return e, fmt.Errorf("%w: the tag object was made for the name %q; make a tag of this name with git tag -s", release.ErrRefused, clean(tag.Name))
-	}
-	verdict, err := reconciler.JudgeSignature(cfg, target, func(name string) (release.Signer, error) {
-		return keys[name].Verify(tag, time.Now())
+	verdict, err := reconciler.JudgeSignature(x.cfg, x.target, func(name string) (release.Signer, error) {
+		return x.keys[name].Verify(tag, time.Now())
 	})
 	e.Signer, e.Key, e.Kind = verdict.By.Name, verdict.By.Key, verdict.By.Kind
 	e.SignedFor, e.Unverified = verdict.Signers, verdict.Unverified
 	return e, err
-}
-
-// cloneTag reads a tag's object from a clone; found is false where the clone, or
-// the tag in it, is not there. A lightweight tag has no object, and is unsigned.
-func cloneTag(dir, name string) (tag gitrepo.SignedTag, found bool, err error) {
-	if dir == "" {
-		dir = "."
-	}
-	repo, err := plainOpen(dir)
-	if err != nil {
-		return tag, false, nil // openClone says so where it matters
-	}
-	ref, err := repo.Reference(plumbing.NewTagReferenceName(name), true)
-	if errors.Is(err, plumbing.ErrReferenceNotFound) {
-		return tag, false, nil
-	}
-	if err != nil {
-		return tag, false, usageErrorf("reading tag %s of the clone: %w", name, err)
-	}
-	raw, err := gitrepo.ReadTagObject(repo.Storer, ref.Hash().String())
-	if err != nil {
-		return tag, false, usageErrorf("reading tag %s of the clone: %w", name, err)
-	}
-	return gitrepo.SplitTag(raw), true, nil
 }
 
 // text prints it for people.
