@@ -29,7 +29,7 @@ func environmentBlock() block {
 				meaning: "Whether a tag must be signed by one of the `signers`."},
 			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
 				meaning: "Names of the `signers` blocks whose keys count here."},
-		}, promotionFields(), approvalFields(), orderFields(), gateFields()),
+		}, promotionFields(), approvalFields(), orderFields(), gateFields(), protectionFields()),
 		blocks: []block{windowBlock(), freezeBlock()},
 	}
 }
