@@ -37,6 +37,7 @@ func (s *Store) appendEntries(ctx context.Context, t tx, entries ...audit.Entry)
 		}
 		size++
 	}
+	t.tellEntries()
 	_, err := t.exec(ctx, "UPDATE audit_head SET size = $1 WHERE id = 1", size)
 	return err
 }

@@ -272,7 +272,7 @@ func (s *Snapshot) read(ctx context.Context, db *sql.DB) (err error) {
 	if s.LastRun, err = lastRun(ctx, sqlQuerier{db}); err != nil {
 		return err
 	}
-	return s.verifyLog(ctx, &Store{db: &sqliteDB{db: db, announcer: newAnnouncer()}})
+	return s.verifyLog(ctx, &Store{db: &sqliteDB{db: db, announcer: newAnnouncer(), changes: newChanges()}})
 }
 
 // schemaOf is the version of a database's schema, which must not be newer than ours.

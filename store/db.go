@@ -37,6 +37,10 @@ type tx interface {
 	// answer, a job of the job engine's table.
 	answeredBy() string
 	insertJob(ctx context.Context, args RunArgs, queue string) error
+	// tellEntries and tellRun let whoever watches hear, once it is committed, that
+	// the audit log has grown, or a run has changed.
+	tellEntries()
+	tellRun(id int64)
 }
 
 // database is one of the two engines.
@@ -78,6 +82,7 @@ type sqliteDB struct {
 	db        *sql.DB
 	client    *river.Client[*sql.Tx]
 	announcer *announcer
+	changes   *changes
 }
 
 // sqlDo is what *sql.DB and *sql.Tx have in common.
@@ -135,6 +140,7 @@ type sqliteTx struct {
 	tx     *sql.Tx
 	client *river.Client[*sql.Tx]
 	queues []string // that jobs were inserted into
+	told
 }
 
 func (*sqliteTx) lock() string { return "" }
@@ -163,6 +169,9 @@ func (d *sqliteDB) inTx(ctx context.Context, fn func(tx) error) (err error) {
 	}
 	if err = t.Commit(); err == nil {
 		d.announcer.announce(mine.queues)
+		if mine.any() {
+			d.changes.tell(mine.changes())
+		}
 	}
 	return err
 }
@@ -215,13 +224,14 @@ type postgresTx struct {
 	pgxQuerier
 	tx     pgx.Tx
 	client *river.Client[pgx.Tx]
+	told
 }
 
-func (postgresTx) lock() string { return " FOR UPDATE" }
+func (*postgresTx) lock() string { return " FOR UPDATE" }
 
-func (postgresTx) answeredBy() string { return "attempted_by[array_upper(attempted_by, 1)]" }
+func (*postgresTx) answeredBy() string { return "attempted_by[array_upper(attempted_by, 1)]" }
 
-func (t postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
+func (t *postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) error {
 	made, err := t.client.InsertTx(ctx, t.tx, args, &river.InsertOpts{Queue: queue})
 	if err != nil || made.UniqueSkippedAsDuplicate {
 		return err
@@ -234,7 +244,13 @@ func (t postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) e
 
 func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) error {
 	return pgx.BeginFunc(ctx, d.pool, func(t pgx.Tx) error {
-		return fn(postgresTx{pgxQuerier{t}, t, d.client})
+		mine := &postgresTx{pgxQuerier: pgxQuerier{t}, tx: t, client: d.client}
+		if err := fn(mine); err != nil || !mine.any() {
+			return err
+		}
+		// Postgres sends it when, and only if, the transaction is committed.
+		_, err := mine.exec(ctx, "SELECT pg_notify($1, $2)", changesChannel, mine.notice())
+		return err
 	})
 }
 

@@ -138,7 +138,7 @@ func recordRestore(ctx context.Context, path string, last int64, s Snapshot, cfg
 		return err
 	}
 	defer db.Close()
-	log := &Store{db: &sqliteDB{db: db, announcer: newAnnouncer()}, now: cfg.Now}
+	log := &Store{db: &sqliteDB{db: db, announcer: newAnnouncer(), changes: newChanges()}, now: cfg.Now}
 	err = log.db.inTx(ctx, func(t tx) error {
 		raised, err := t.exec(ctx, "UPDATE sqlite_sequence SET seq = $1 WHERE name = 'runs'", last)
 		if err == nil && raised == 0 {

@@ -309,6 +309,7 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 	if r.Worker != "" && (r.State == release.Queued || r.State == release.AwaitingApproval) {
 		r.letGo()
 	}
+	t.tellRun(r.ID)
 	applying := 0
 	if r.Applying {
 		applying = 1

@@ -48,9 +48,10 @@ type Config struct {
 
 // Store is an open database.
 type Store struct {
-	db  database
-	log *slog.Logger
-	now func() time.Time
+	db      database
+	changes *changes
+	log     *slog.Logger
+	now     func() time.Time
 }
 
 // sqlitePragmas: WAL lets readers go on beside the one writer, and FULL makes a
@@ -61,7 +62,7 @@ const sqlitePragmas = "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_p
 // release.ErrInvalid for a URL that names no supported database, and
 // release.ErrUnavailable where the database cannot be reached.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{log: cfg.Logger, now: cfg.Now}
+	s := &Store{changes: newChanges(), log: cfg.Logger, now: cfg.Now}
 	if s.log == nil {
 		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -71,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	var err error
 	switch path, isSQLite := strings.CutPrefix(cfg.URL, "sqlite://"); {
 	case isSQLite && filepath.IsAbs(path):
-		s.db, err = openSQLite(ctx, path, s.log)
+		s.db, err = openSQLite(ctx, path, s.changes, s.log)
 	case strings.HasPrefix(cfg.URL, "postgres://"), strings.HasPrefix(cfg.URL, "postgresql://"):
 		s.db, err = openPostgres(ctx, cfg.URL, s.log)
 	default:
@@ -94,7 +95,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-func openSQLite(ctx context.Context, path string, log *slog.Logger) (database, error) {
+func openSQLite(ctx context.Context, path string, changes *changes, log *slog.Logger) (database, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
@@ -111,7 +112,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (database, e
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &sqliteDB{db: db, client: client, announcer: newAnnouncer()}, nil
+	return &sqliteDB{db: db, client: client, announcer: newAnnouncer(), changes: changes}, nil
 }
 
 func openPostgres(ctx context.Context, url string, log *slog.Logger) (database, error) {

@@ -240,6 +240,7 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 	if err != nil {
 		return 0, fmt.Errorf("queueing a run for %q: %w", r.Tag, err)
 	}
+	t.tellRun(r.ID)
 	entries := []audit.Entry{aboutRun(entry, r)}
 	if supersede {
 		more, err := s.supersede(ctx, t, r)
