@@ -37,6 +37,8 @@ type explainedParts struct {
 
 type explainedEnv struct {
 	Approvals    int      `json:"approvals"`
+	Approvers    []string `json:"approvers"`       // none: whoever may approve runs of the target
+	Expiry       string   `json:"approval_expiry"` // "0s": never
 	PromotesFrom string   `json:"promotes_from,omitempty"`
 	Downgrade    string   `json:"downgrade"`
 	Queue        string   `json:"queue"`
@@ -155,7 +157,8 @@ func (x *explainer) environment() {
 	if !ok {
 		return
 	}
-	x.e.Env = &explainedEnv{Approvals: env.Approvals, PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
+	x.e.Env = &explainedEnv{Approvals: env.Approvals, Approvers: append([]string{}, env.Approvers...), Expiry: env.ApprovalExpiry.String(),
+		PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
 	x.e.Policy = &explainedPolicy{x.cfg.Policy.AllowedProviders, x.cfg.Policy.AllowedModules}
 	if !x.target.IsGlobal() && x.cfg.GlobalRegion != "" {
 		x.e.Global = x.target.GlobalTwin().String()

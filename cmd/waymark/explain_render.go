@@ -50,7 +50,7 @@ func (g *globals) renderExplanation(e *explanation) {
 	t.row("providers", orAny(e.Policy.AllowedProviders))
 	t.row("modules", orAny(e.Policy.AllowedModules))
 	t.row("signature", e.Signature.text())
-	t.row("approvals", fmt.Sprint(e.Env.Approvals))
+	t.row("approvals", strings.TrimSpace(fmt.Sprintf("%d %s", e.Env.Approvals, fromWhom(e.Env.Approvers))))
 	t.row("promotes from", orDash(e.Env.PromotesFrom))
 	t.row("older version", map[string]string{"allow": "allowed", "refuse": "refused"}[e.Env.Downgrade])
 	t.row("queue", map[string]string{"all": "every tag runs", "supersede": "a newer tag overtakes queued ones"}[e.Env.Queue])
@@ -89,6 +89,13 @@ func (g *globals) renderVerdicts(e *explanation) {
 		t.row(s.Name, cell{string(s.State), stepPaint(s.State)}, s.Says)
 	}
 	t.write(g.stdout, g.colour)
+}
+
+func fromWhom(approvers []string) string {
+	if len(approvers) == 0 {
+		return ""
+	}
+	return "from " + strings.Join(approvers, " or ")
 }
 
 func orDash(s string) string {
