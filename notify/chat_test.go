@@ -64,7 +64,7 @@ func TestHostileTextIsPlainInEveryChat(t *testing.T) {
 	n := notice(42, release.Failed, func(r *release.Run) { r.Reason = evil; r.Changes = release.Changes{} })
 	want := "dev_us-east-1/research 1.0 failed: " + plainEvil
 	for _, kind := range []string{notify.Slack, notify.Teams, notify.Webhook} {
-		r := testkit.NewReceiver(t)
+		r := testkit.NewInbox(t)
 		if err := chat(t, kind, r.URL).Send(t.Context(), []notify.Notice{n}); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestOneMessageForAFleet(t *testing.T) {
 		notices = append(notices, notice(int64(i+1), state))
 	}
 	for kind, most := range map[string]int{notify.Slack: 40 << 10, notify.Teams: 28 << 10, notify.Webhook: 2 << 20} {
-		r := testkit.NewReceiver(t)
+		r := testkit.NewInbox(t)
 		if err := chat(t, kind, r.URL, func(c *notify.ChatConfig) { c.Secret = "s3cret" }).Send(t.Context(), notices); err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestSignKnown(t *testing.T) {
 }
 
 func TestTemplates(t *testing.T) {
-	r := testkit.NewReceiver(t)
+	r := testkit.NewInbox(t)
 	c := chat(t, notify.Slack, r.URL, func(c *notify.ChatConfig) {
 		c.Template = `{{.Env}}|{{.Scope}}|{{.Team}}|{{.Kind}}|{{.ID}}|{{.CommitShort}}|{{.By}}|{{.Add}}{{if eq .State "awaiting approval"}}|approve {{.URL}}{{end}}`
 	})
@@ -196,7 +196,7 @@ func TestTemplates(t *testing.T) {
 
 // TestAChatsAddressIsToldNowhere: it is a secret.
 func TestAChatsAddressIsToldNowhere(t *testing.T) {
-	r := testkit.NewReceiver(t)
+	r := testkit.NewInbox(t)
 	for _, c := range []struct {
 		url     string
 		status  int

@@ -215,7 +215,7 @@ func TestABatchIsOneMessage(t *testing.T) {
 // TestADeadPlaceBlocksNothingAndIsToldLater: a place answers 500 while a thousand
 // runs go by; what it hears in the end is how they ended.
 func TestADeadPlaceBlocksNothingAndIsToldLater(t *testing.T) {
-	l, r, other := newLedger(), testkit.NewReceiver(t), &said{}
+	l, r, other := newLedger(), testkit.NewInbox(t), &said{}
 	r.Break(500, "down")
 	registry := prometheus.NewRegistry()
 	results, err := notify.NewResults(registry)
@@ -311,7 +311,7 @@ func TestRefusalsAreDroppedAndTheRestGoesOn(t *testing.T) {
 
 // TestAPlaceIsLeftAloneWhileItAsksForIt: nothing is sent before Retry-After.
 func TestAPlaceIsLeftAloneWhileItAsksForIt(t *testing.T) {
-	l, r := newLedger(), testkit.NewReceiver(t)
+	l, r := newLedger(), testkit.NewInbox(t)
 	r.AnswerNext(429, "slow down", "Retry-After", "1")
 	l.happen(1, release.Failed)
 	l.run(t, chat(t, notify.Webhook, r.URL).Send)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Received is one request that a Receiver got.
-type Received struct {
+// Letter is one request that an Inbox got.
+type Letter struct {
 	At     time.Time
 	Method string
 	Path   string
@@ -27,16 +27,16 @@ type Received struct {
 	Status int // that it was answered with
 }
 
-// Receiver is an HTTP server that keeps what it is sent: a chat, or the ground of
+// Inbox is an HTTP server that keeps what it is sent: a chat, or the ground of
 // a Forge. Its methods may be called while it serves.
-type Receiver struct {
+type Inbox struct {
 	URL string
 
 	mu      sync.Mutex
-	got     []Received
+	got     []Letter
 	answers []answer
 	broken  *answer
-	handle  func(r Received) answer
+	handle  func(r Letter) answer
 }
 
 type answer struct {
@@ -45,9 +45,9 @@ type answer struct {
 	body   string
 }
 
-// NewReceiver starts a receiver that answers 200 "ok" and ends with the test.
-func NewReceiver(t testing.TB) *Receiver {
-	r := &Receiver{handle: func(Received) answer { return answer{status: http.StatusOK, body: "ok"} }}
+// NewInbox starts an inbox that answers 200 "ok" and ends with the test.
+func NewInbox(t testing.TB) *Inbox {
+	r := &Inbox{handle: func(Letter) answer { return answer{status: http.StatusOK, body: "ok"} }}
 	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
 	r.URL = s.URL
@@ -55,14 +55,14 @@ func NewReceiver(t testing.TB) *Receiver {
 }
 
 // ServeHTTP is part of http.Handler.
-func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *Inbox) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, 10<<20))
 	if err != nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	got := Received{At: time.Now(), Method: req.Method, Path: req.URL.EscapedPath(), Query: req.URL.Query(), Header: req.Header.Clone(), Body: body}
+	got := Letter{At: time.Now(), Method: req.Method, Path: req.URL.EscapedPath(), Query: req.URL.Query(), Header: req.Header.Clone(), Body: body}
 	var a answer
 	switch {
 	case r.broken != nil:
@@ -85,22 +85,22 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // Received lists every request so far.
-func (r *Receiver) Received() []Received {
+func (r *Inbox) Received() []Letter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
 }
 
 // AnswerNext has the next request answered like this, instead of by what the
-// receiver is.
-func (r *Receiver) AnswerNext(status int, body string, header ...string) {
+// inbox is.
+func (r *Inbox) AnswerNext(status int, body string, header ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers = append(r.answers, makeAnswer(status, body, header))
 }
 
 // Break has all requests answered like this, until Mend.
-func (r *Receiver) Break(status int, body string, header ...string) {
+func (r *Inbox) Break(status int, body string, header ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := makeAnswer(status, body, header)
@@ -108,7 +108,7 @@ func (r *Receiver) Break(status int, body string, header ...string) {
 }
 
 // Mend ends what Break began.
-func (r *Receiver) Mend() {
+func (r *Inbox) Mend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.broken = nil
@@ -139,11 +139,11 @@ type ForgeDeployment struct {
 // Forge is the part of a forge that takes commit statuses and deployments, small
 // enough to read: it knows the real paths, headers and bodies, and nothing else.
 type Forge struct {
-	*Receiver
+	*Inbox
 	Kind  string // github, gitlab, gitea, forgejo, bitbucket-cloud or bitbucket-server
 	Token string // that it expects
 
-	// Under the receiver's lock.
+	// Under the inbox's lock.
 	commits     []string // that it knows; none: every one
 	statuses    map[string]map[string]ForgeStatus
 	deployments []ForgeDeployment
@@ -152,7 +152,7 @@ type Forge struct {
 // NewForge starts a forge of that kind, which ends with the test. It knows the
 // commits given, or every one where none is.
 func NewForge(t testing.TB, kind string, commits ...string) *Forge {
-	f := &Forge{Receiver: NewReceiver(t), Kind: kind, Token: "t0ken", commits: commits, statuses: map[string]map[string]ForgeStatus{}}
+	f := &Forge{Inbox: NewInbox(t), Kind: kind, Token: "t0ken", commits: commits, statuses: map[string]map[string]ForgeStatus{}}
 	f.handle = f.answer
 	return f
 }
@@ -176,11 +176,11 @@ func fail(status int, format string, a ...any) answer {
 	return answer{status: status, body: string(body)}
 }
 
-func (f *Forge) answer(r Received) answer {
+func (f *Forge) answer(r Letter) answer {
 	if !f.knows(r.Header) {
 		return fail(http.StatusUnauthorized, "Bad credentials")
 	}
-	handlers := map[string]func(Received) answer{"github": f.gitHub, "gitlab": f.gitLab, "gitea": f.gitea, "forgejo": f.gitea,
+	handlers := map[string]func(Letter) answer{"github": f.gitHub, "gitlab": f.gitLab, "gitea": f.gitea, "forgejo": f.gitea,
 		"bitbucket-cloud": f.bitbucket, "bitbucket-server": f.bitbucket}
 	return handlers[f.Kind](r)
 }
@@ -228,7 +228,7 @@ func parts(path, pattern string) ([]string, bool) {
 	return out, true
 }
 
-func (f *Forge) gitHub(r Received) answer {
+func (f *Forge) gitHub(r Letter) answer {
 	if p, ok := parts(r.Path, "/api/v3/repos/{}/{}/statuses/{}"); ok && r.Method == http.MethodPost {
 		var b struct {
 			State, Description, Context string
@@ -258,7 +258,7 @@ func (f *Forge) gitHub(r Received) answer {
 	return fail(http.StatusNotFound, "Not Found")
 }
 
-func (f *Forge) gitHubDeployments(r Received) answer {
+func (f *Forge) gitHubDeployments(r Letter) answer {
 	if r.Method == http.MethodGet {
 		found := []map[string]int64{}
 		for _, d := range f.deployments {
@@ -283,7 +283,7 @@ func (f *Forge) gitHubDeployments(r Received) answer {
 }
 
 // gitLab refuses a status that does not follow from the one before, as GitLab does.
-func (f *Forge) gitLab(r Received) answer {
+func (f *Forge) gitLab(r Letter) answer {
 	p, ok := parts(r.Path, "/api/v4/projects/{}/statuses/{}")
 	if !ok || r.Method != http.MethodPost {
 		return fail(http.StatusNotFound, "404 Not Found")
@@ -306,7 +306,7 @@ func (f *Forge) gitLab(r Received) answer {
 	return answer{status: http.StatusCreated, body: `{"id":1}`}
 }
 
-func (f *Forge) gitea(r Received) answer {
+func (f *Forge) gitea(r Letter) answer {
 	p, ok := parts(r.Path, "/api/v1/repos/{}/{}/statuses/{}")
 	if !ok || r.Method != http.MethodPost {
 		return fail(http.StatusNotFound, "Not Found")
@@ -324,7 +324,7 @@ func (f *Forge) gitea(r Received) answer {
 	return answer{status: http.StatusCreated, body: `{"id":1}`}
 }
 
-func (f *Forge) bitbucket(r Received) answer {
+func (f *Forge) bitbucket(r Letter) answer {
 	pattern, states, good := "/repositories/{}/{}/commit/{}/statuses/build", []string{"SUCCESSFUL", "FAILED", "INPROGRESS", "STOPPED"}, http.StatusCreated
 	if f.Kind == "bitbucket-server" {
 		pattern, states, good = "/rest/api/latest/projects/{}/repos/{}/commits/{}/builds", []string{"SUCCESSFUL", "FAILED", "INPROGRESS", "CANCELLED", "UNKNOWN"}, http.StatusNoContent
