@@ -17,6 +17,22 @@ func (e Environment) Requirements() []release.Requirement {
 	return []release.Requirement{{Count: e.Approvals, From: e.Approvers, Why: "environment " + e.Name, Of: release.OfEnvironment}}
 }
 
+// RequirementsFor are the approvals that the environment asks for of a run.
+func (e Environment) RequirementsFor(kind release.Kind) []release.Requirement {
+	if kind == release.Destroy {
+		return e.DestroyRequirements()
+	}
+	return e.Requirements()
+}
+
+// mostApprovals is how many people may have to approve a plan of any kind.
+func (e Environment) mostApprovals() int {
+	if e.Destroy == "allow" {
+		return max(e.Approvals, e.DestroyApprovals, 1)
+	}
+	return e.Approvals
+}
+
 // TellsPeople reports whether the service knows one person from another: otherwise
 // whoever reaches it, or has its token, counts as one.
 func (c *Config) TellsPeople() bool { return len(c.Access) > 0 || len(c.OIDC) > 0 }
@@ -53,7 +69,8 @@ func (d *decoder) checkApprovals(cfg *Config) {
 			continue
 		}
 		at := d.at("environment", e.Name, "approvers")
-		if e.Approvals == 0 {
+		most := e.mostApprovals()
+		if most == 0 {
 			d.report(at, fmt.Sprintf("environment %q has approvers and needs no approvals", e.Name), "write approvals = 1, or take approvers out")
 			continue
 		}
@@ -62,8 +79,8 @@ func (d *decoder) checkApprovals(cfg *Config) {
 			people[strings.ToLower(who)] = true
 		}
 		isGroup := func(s string) bool { return strings.HasPrefix(s, release.GroupPrefix) }
-		if !slices.ContainsFunc(e.Approvers, isGroup) && len(people) < e.Approvals {
-			d.report(at, fmt.Sprintf("environment %q needs %d approvals and has approvers for %d", e.Name, e.Approvals, len(people)),
+		if !slices.ContainsFunc(e.Approvers, isGroup) && len(people) < most {
+			d.report(at, fmt.Sprintf("environment %q needs %d approvals and has approvers for %d", e.Name, most, len(people)),
 				"name more people or a group, or lower approvals")
 		}
 	}

@@ -79,6 +79,12 @@ func TestProblems(t *testing.T) {
   regions   = ["us-east-1"]
   approvers = ["alice"]
 }`, `:8:3: environment "x" has approvers and needs no approvals: write approvals = 1`},
+		{"too few approvers for a removal", minimal + `environment "x" {
+  regions           = ["us-east-1"]
+  destroy           = "allow"
+  destroy_approvals = 2
+  approvers         = ["alice@example.org"]
+}`, `:10:3: environment "x" needs 2 approvals and has approvers for 1`},
 		{"too few approvers", minimal + `environment "x" {
   regions   = ["us-east-1"]
   approvals = 2

@@ -114,7 +114,8 @@ func (r *Reconciler) terms(ctx context.Context, run release.Run) (store.Admissio
 		return store.Admission{}, fmt.Errorf("%w: environment %q is no longer configured", release.ErrRefused, run.Target.Env)
 	}
 	status, err := r.Store.Target(ctx, run.Target)
-	return store.Admission{Info: status.TargetInfo, Approvals: env.Approvals, Requirements: env.Requirements(),
+	needs := env.RequirementsFor(run.Kind)
+	return store.Admission{Info: status.TargetInfo, Approvals: release.MostRequired(0, needs), Requirements: needs,
 		Pool: r.Config.Config.PoolOf(status.Target), ConfigDigest: r.Config.Config.Digest}, err
 }
 
