@@ -24,6 +24,8 @@ type AuditConfig struct {
 	Sign func(ctx context.Context, head audit.Head) (string, error)
 	// RotateKey makes a new key sign from now on.
 	RotateKey func(ctx context.Context, actor, reason string) error
+	// Consumers are those of the configuration.
+	Consumers []ConsumerConfig
 }
 
 // rotateKey is an action of admins alone, on the whole service.
@@ -36,6 +38,7 @@ func (s *Server) registerAudit(a huma.API) {
 	register(s, a, post("audit/rotate-key", "rotate-audit-key", "Let a new key sign checkpoints"), s.rotateAuditKey)
 	register(s, a, get("audit/proof/inclusion", "prove-inclusion", "That an entry is in the audit log of a size"), s.proveInclusion)
 	register(s, a, get("audit/proof/consistency", "prove-consistency", "That the audit log only grew between two sizes"), s.proveConsistency)
+	s.registerConsumers(a)
 	for path, summary := range map[string]string{
 		"/audit/checkpoint":  "The signed head of the audit log as text (C2SP tlog-checkpoint)",
 		"/audit/tile/{path}": "A tile of the audit log (C2SP tlog-tiles): <L>/<N>[.p/<W>], or entries/<N>[.p/<W>]",

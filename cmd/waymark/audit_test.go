@@ -21,6 +21,11 @@ func onBothDatabases(t *testing.T, extra string, test func(t *testing.T, w *worl
 		w := newWorld(t, extra)
 		url := testkit.Postgres(t)
 		w.env["WORLD_DATABASE"] = url
+		t.Cleanup(func() { // before the database goes
+			if w.stop != nil {
+				w.stop()
+			}
+		})
 		test(t, w, url)
 	})
 }

@@ -131,6 +131,7 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 	})
 	ended, end := context.WithCancel(inner)
 	g.Go(func() error { s.interruptAt(ctx, ended, again, log); return nil })
+	g.Go(func() error { s.attend(ctx, ended); return nil })
 	g.Go(func() error {
 		defer end()
 		work, cancel := context.WithCancel(ctx)

@@ -40,7 +40,9 @@ type service struct {
 	server     *server.Server
 	cloud      *cloud // nil where nothing needs AWS
 	queues     []*triggers.Queue
+	id         string // of this instance
 	auditKeys  *auditKeys
+	background []func(context.Context) // what goes on beside the runs until its context ends
 	close      []func() error
 }
 
@@ -109,7 +111,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := s.openQueues(log, registry); err != nil {
 		return s, err
 	}
-	if s.auditKeys, err = openAuditKeys(ctx, cfg, s.store); err != nil {
+	if err := s.openAudit(ctx, id, log, registry); err != nil {
 		return s, err
 	}
 	web, err := withIdentity(cfg, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
@@ -143,7 +145,7 @@ func (s *service) ready(ctx context.Context) []server.Check {
 		_, detail := q.Ready() // events only hasten a look: without them the service is ready all the same
 		out = append(out, server.Check{Name: "trigger sqs", OK: true, Detail: detail})
 	}
-	return out
+	return append(out, s.readyConsumers(ctx)...)
 }
 
 func (s *service) openRemotes(log *slog.Logger) (map[string]reconciler.Remote, error) {

@@ -6,8 +6,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waymark-cd/waymark/audit"
 	"github.com/waymark-cd/waymark/config"
@@ -92,7 +95,16 @@ func (k *auditKeys) rotate(ctx context.Context, actor, reason string) error {
 	return err
 }
 
+// openAudit makes what signs the audit log and hands it on.
+func (s *service) openAudit(ctx context.Context, id string, log *slog.Logger, metrics prometheus.Registerer) (err error) {
+	s.id = id
+	if s.auditKeys, err = openAuditKeys(ctx, s.cfg, s.store); err != nil {
+		return err
+	}
+	return s.openConsumers(ctx, log, metrics)
+}
+
 // auditAPI is what the API needs for the audit log.
 func (s *service) auditAPI() server.AuditConfig {
-	return server.AuditConfig{Sign: s.auditKeys.sign, RotateKey: s.auditKeys.rotate}
+	return server.AuditConfig{Sign: s.auditKeys.sign, RotateKey: s.auditKeys.rotate, Consumers: s.shownConsumers()}
 }
