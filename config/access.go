@@ -50,11 +50,6 @@ func (c *Config) OIDCPrefix(name string) string {
 	return name + "/"
 }
 
-// Closed reports whether callers must show who they are.
-func (c *Config) Closed() bool {
-	return c.Server.Token.IsSet() || len(c.OIDC) > 0 || len(c.Access) > 0
-}
-
 func accessBlock() block {
 	return block{
 		name: "access", label: "name", many: true, checkLabel: checkName,

@@ -15,6 +15,7 @@ import (
 	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/internal/testkit"
 	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/server"
 )
 
 // corpConfig lets people of a real issuer release to an environment of their own.
@@ -156,6 +157,62 @@ func TestTokensOfAService(t *testing.T) {
 	w.mustCLI("--token", admin, "tokens", "revoke", "pipeline")
 	if code, _, errs := w.cli("--token", secret, "whoami"); code != exitRefused || !strings.Contains(errs, "was revoked") {
 		t.Errorf("a revoked one: exit %d, %s", code, errs)
+	}
+}
+
+// TestTwoIssuersAreKeptApart: what the configuration grants to a group of one
+// issuer is nothing to a group of the same name at the other.
+func TestTwoIssuersAreKeptApart(t *testing.T) {
+	a, b := testkit.StartOIDC(t, false), testkit.StartOIDC(t, false)
+	cfg, err := config.Parse("waymark.hcl", fmt.Appendf(nil, `
+repository "infra" { url = "https://git.example.org/infra.git" }
+teams = ["research"]
+environment "dev" { regions = ["us-east-1"] }
+oidc "corp" {
+  issuer    = %q
+  client_id = "waymark"
+}
+oidc "partner" {
+  issuer    = %q
+  client_id = "waymark"
+}
+access "release" {
+  groups = ["corp/release"]
+  role   = "approver"
+}
+access "guests" {
+  users = ["partner/*"]
+  role  = "viewer"
+  teams = ["research"]
+}
+`, a.URL, b.URL), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, err := withIdentity(cfg, server.Config{})
+	if err != nil || len(web.Issuers) != 2 || !slices.Equal(web.Environments, []string{"dev"}) {
+		t.Fatalf("%+v, %v", web, err)
+	}
+	at, _ := release.ParseTarget("dev_us-east-1/research")
+	claims := map[string]any{"email": "eve@example.org", "groups": []string{"release", "corp/release"}}
+	for i, o := range []*testkit.OIDC{a, b} {
+		p, err := web.Issuers[i].Verify(t.Context(), o.Token(claims))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"corp/eve@example.org", "partner/eve@example.org"}[i]; p.Name != want {
+			t.Errorf("%s is called %s", want, p.Name)
+		}
+		if err := p.May(identity.Approve, at); (err == nil) != (o == a) {
+			t.Errorf("%s approves: %v", p.Name, err)
+		}
+		if err := p.May(identity.View, at); err != nil {
+			t.Error(err)
+		}
+		other := web.Issuers[1-i]
+		if _, err := other.Verify(t.Context(), o.Token(claims)); err == nil {
+			t.Errorf("%s takes a token of the other issuer", other.Name())
+		}
 	}
 }
 
