@@ -197,7 +197,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 		s.showError(w, r, err)
 		return
 	}
-	body := runBody{Run: wireRun(run), Decides: run.State == release.AwaitingApproval && s.cfg.Decide != nil &&
+	body := runBody{Run: wireRun(run), Decides: run.State == release.AwaitingApproval && len(run.Open()) > 0 && s.cfg.Decide != nil &&
 		s.may(r.Context(), identity.Approve, run.Target) == nil}
 	plan, err := s.cfg.Store.Plan(r.Context(), run.ID)
 	if err == nil {

@@ -191,6 +191,9 @@ func nextSteps(r api.Run) []string {
 	id := clean(r.ID)
 	switch r.State {
 	case api.StateAwaitingApproval:
+		if r.ApproversMissing == "" { // it waits for its time
+			return []string{"waymark runs reject " + id + " --reason \"…\""}
+		}
 		return []string{"waymark runs approve " + id, "waymark runs reject " + id + " --reason \"…\""}
 	case api.StateQueued, api.StateRunning:
 		return []string{"waymark runs logs -f " + id, "waymark runs cancel " + id}
