@@ -47,6 +47,8 @@ type Config struct {
 	Access       []Access   // in file order
 	OIDC         []OIDC     // in file order
 
+	Notifications []Notification // in file order
+
 	lookupEnv func(string) (string, bool)
 }
 
@@ -71,6 +73,7 @@ type Repository struct {
 	Branch          string
 	Poll            time.Duration
 	Webhook         Webhook
+	Forge           Forge
 	FirstContact    string // "adopt" or "deploy"
 	LightweightTags string // "refuse" or "allow"
 	SSHKey          string // absolute path, or empty

@@ -31,6 +31,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkBlobs(cfg)
 	d.checkRetention(cfg)
 	d.checkAudit(cfg)
+	d.checkNotify(cfg)
 	d.checkSigners(cfg)
 	d.checkPolicy(cfg)
 	d.checkAccess(cfg)

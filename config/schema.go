@@ -82,7 +82,7 @@ func schema() block {
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
 			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), waiverBlock(), policyBlock(), runnerBlock(),
-			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock(), auditBlock(), consumerBlock()},
+			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock(), auditBlock(), consumerBlock(), notificationBlock()},
 	}
 }
 
@@ -155,8 +155,8 @@ func repositoryBlock() block {
 			about: "Accept the forge's push webhook at `/webhooks/<name>`. A webhook is only a hint to look at the remote at once.",
 			fields: []field{{name: "secret", required: true, at: of(func(w *Webhook) any { return &w.Secret }), check: checkNotEmpty,
 				example: `env("WAYMARK_WEBHOOK_SECRET")`,
-				meaning: "Secret that the forge signs its messages with (HMAC-SHA256)."}},
-		}},
+				meaning: "What the forge proves that a message is its own with: its secret, or a signing token of GitLab. See [Webhooks](webhooks.md)."}},
+		}, forgeBlock()},
 	}
 }
 

@@ -58,6 +58,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, post("targets/{env}/{scope}/{team}/unlock", "unlock-target", "Release the lock of a state: that of our own dead run, or any other with force and its id"), s.unlock)
 	register(s, a, get("instances", "list-instances", "The processes of the service, and what each has in hand"), s.listInstances)
 	register(s, a, post("instances/{id}/drain", "drain-instance", "Let an instance take no new work or, with undo, take it again"), s.drainInstance)
+	register(s, a, get("notifications", "list-notifications", "The forges, chats and webhooks that are told of runs, and how far each has been told"), s.listNotifications)
 	register(s, a, get("audit", "list-audit", "Entries of the audit log from an index on, in order"), s.listAudit)
 	s.registerAudit(a)
 	register(s, a, get("whoami", "whoami", "Who the service takes the caller for, and what that one may do"), s.whoami)

@@ -80,6 +80,9 @@ type Config struct {
 	FromRun func(client, service netip.AddrPort) (bool, error)
 	// WebhookSecrets holds a secret per repository that takes webhooks.
 	WebhookSecrets map[string]string
+	// Notifications names the places outside that are told of runs, as they are on
+	// record.
+	Notifications []string
 	// Token is the service's own, whose holder may do everything. It, or an issuer,
 	// closes everything but health, webhooks and the API's description. Without
 	// either the service answers only requests addressed to loopback.
@@ -138,6 +141,9 @@ func New(cfg Config) (*Server, error) {
 		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection(), limits: newLimits()}
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	if err = cfg.Registry.Register(s.newNotificationMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.hooks, err = newWebhooks(cfg.Registry); err != nil {

@@ -23,6 +23,9 @@ func newConfigCommand(g *globals) *cobra.Command {
 			if _, err := loadSigners(cfg); err != nil {
 				return withExitCode(err)
 			}
+			if err := checkNotifications(cfg); err != nil {
+				return withExitCode(err)
+			}
 			targets := 0
 			for _, e := range cfg.Environments {
 				scopes := len(e.Regions)

@@ -111,12 +111,15 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := s.openQueues(log, registry); err != nil {
 		return s, err
 	}
+	if err := s.openNotifications(log, registry); err != nil {
+		return s, err
+	}
 	if err := s.openAudit(ctx, id, log, registry); err != nil {
 		return s, err
 	}
 	web, err := withIdentity(cfg, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
-		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg),
+		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Notifications: notificationNames(cfg),
 		Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry})
 	if err != nil {
