@@ -196,18 +196,18 @@ type Fired struct {
 	Line int    `json:"line"`
 }
 
-// ExplainConfig, ExplainPlan and ExplainTag judge as Config, Plan and Tag do, and
-// tell the input and which rules fired. They take longer.
+// ExplainConfig judges as Config does, and tells the input and which rules fired.
+// It takes longer.
 func (e *Engine) ExplainConfig(ctx context.Context, input Input) (Answer, error) {
 	return e.askConfig(ctx, input, true)
 }
 
-// ExplainPlan is described at ExplainConfig.
+// ExplainPlan is to Plan what ExplainConfig is to Config.
 func (e *Engine) ExplainPlan(ctx context.Context, plan *tfjson.Plan) (Answer, error) {
 	return e.askPlan(ctx, plan, true)
 }
 
-// ExplainTag is described at ExplainConfig.
+// ExplainTag is to Tag what ExplainConfig is to Config.
 func (e *Engine) ExplainTag(ctx context.Context, facts release.TagFacts) (Answer, error) {
 	return e.askTag(ctx, facts, true)
 }

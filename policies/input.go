@@ -25,7 +25,7 @@ func targetOf(spec release.PolicySpec) Target {
 // never passes because a field was left out. The lists hold the union of all
 // files: an override adds an entry, it replaces none.
 type Input struct {
-	Format int    `json:"format"` // 2
+	Format int    `json:"format"` // the version of this document: 2
 	Target Target `json:"target"`
 	Kind   string `json:"kind"` // what the run is for: deploy, drift, rollback, destroy or plan
 	// ConfiguredBackend is the type of backend in Waymark's own configuration.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 )
 
 // TestMain lets the test binary be the evaluator that the package starts, and one
@@ -27,4 +29,14 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(m.Run())
+}
+
+// regoText prints a value as Rego does.
+func regoText(t *testing.T, v any) string {
+	t.Helper()
+	value, err := ast.InterfaceToValue(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value.String()
 }

@@ -16,7 +16,7 @@ import (
 // and so is every copy of them that can be found: a rule that needs a value must
 // say what it makes of one that it cannot see.
 type PlanInput struct {
-	Format int    `json:"format"` // 2
+	Format int    `json:"format"` // the version of this document: 2
 	Target Target `json:"target"`
 	Kind   string `json:"kind"` // what the run is for: deploy, drift, rollback, destroy or plan
 

@@ -11,7 +11,7 @@ import (
 // rules on tags see as "input". Every field is always present in its JSON and no
 // list is null. Times are RFC 3339 in UTC, and empty where they are not known.
 type TagInput struct {
-	Format     int       `json:"format"` // 2
+	Format     int       `json:"format"` // the version of this document: 2
 	Target     Target    `json:"target"`
 	Repository string    `json:"repository"` // name of its repository block
 	Tag        string    `json:"tag"`        // the whole name

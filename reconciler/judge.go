@@ -19,6 +19,9 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 		Version: c.tag.Version.String(), ObjectID: c.ref.ObjectID, Commit: seen.Commit, Tagger: seen.Tagger,
 		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Author: seen.Author, Committer: seen.Committer, Decision: release.Refused}}
 	d, err := r.admissible(ctx, w, c, seen, &a.Release)
+	if err == nil {
+		a.Requirements, a.Remarks, err = r.byPolicy(ctx, c, seen, a.Release, d)
+	}
 	switch {
 	case errors.Is(err, release.ErrRefused), errors.Is(err, release.ErrInvalid):
 		a.Release.Reason = reason(err)

@@ -110,6 +110,9 @@ type Config struct {
 	Engine  release.EngineSpec
 	// Gate makes a configured gate ready for a tree.
 	Gate func(ctx context.Context, gate config.GateConfig, treeDigest string, stack release.StackSpec) (GateCheck, error)
+	// JudgeTag asks the operator's policies about a tag; nil where there are none on
+	// tags. An error that wraps release.ErrRefused says no.
+	JudgeTag func(ctx context.Context, facts release.TagFacts) (release.PolicyVerdict, error)
 	// Session gives a phase of a run its identity in the cloud; nil where runs
 	// get none from the service. An error that wraps release.ErrUnavailable
 	// passes by itself.

@@ -133,6 +133,8 @@ type Admission struct {
 	// Requirements are what the environment and the tag's policies ask for before
 	// the run may apply; Approvals is raised to the largest of them.
 	Requirements []release.Requirement
+	// Remarks are what policies say of the tag beside a denial, for the audit log.
+	Remarks []string
 	// Supersede ends runs of the target that are still queued.
 	Supersede bool
 	// Pool names the workers that may have the run; empty: release.DefaultPool.
@@ -169,7 +171,11 @@ func (s *Store) Admit(ctx context.Context, a Admission) (rel release.Release, ru
 			ReleaseID: rel.ID, Tag: rel.Tag, Version: rel.Version, Commit: rel.Commit, Target: rel.Target,
 			Account: a.Info.Account, ApprovalsRequired: a.Approvals, Requirements: a.Requirements, CreatedBy: rel.Tagger},
 			Pool: a.Pool, ConfigDigest: a.ConfigDigest}
-		runID, err = s.queueRun(ctx, t, r, a.Info, a.Supersede, aboutRelease("run.queued", rel))
+		entry := aboutRelease("run.queued", rel)
+		if len(a.Remarks) > 0 {
+			entry.Details["policy"] = a.Remarks
+		}
+		runID, err = s.queueRun(ctx, t, r, a.Info, a.Supersede, entry)
 		return err
 	})
 	return rel, runID, err

@@ -15,7 +15,7 @@ func newConfigCommand(g *globals) *cobra.Command {
 		Use:   "check FILE",
 		Short: "Check a configuration file: every problem with file and line, exit code 0 or 2",
 		Args:  exactArgs("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := loadConfig(args[0])
 			if err != nil {
 				return err
@@ -23,9 +23,13 @@ func newConfigCommand(g *globals) *cobra.Command {
 			if _, err := loadSigners(cfg); err != nil {
 				return withExitCode(err)
 			}
+			if err := checkPolicies(cmd.Context(), cfg); err != nil {
+				return withExitCode(err)
+			}
 			if err := checkNotifications(cfg); err != nil {
 				return withExitCode(err)
 			}
+			printWeakened(g.stderr, cfg)
 			targets := 0
 			for _, e := range cfg.Environments {
 				scopes := len(e.Regions)

@@ -65,7 +65,8 @@ Then:        waymark serve --config waymark.hcl`,
 	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
 		newStatusCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
 		newWhoamiCommand(g), newTokensCommand(g),
-		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newRunnerCommand(g))
+		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newRunnerCommand(g),
+		newPolicyCommand(g), newPolicyEvaluatorCommand(g))
 	return root
 }
 

@@ -58,6 +58,13 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := approvalsInReach(cfg); err != nil {
 		return s, err
 	}
+	judgeTag, err := tagPolicies(ctx, cfg)
+	if err != nil {
+		return s, err
+	}
+	for _, text := range weakenedRules(cfg) {
+		log.Warn("bundled policy rules are weakened by the configuration", "where", text)
+	}
 	unlock, err := lockDataDir(cfg.Server.DataDir)
 	if err != nil {
 		return s, err
@@ -98,6 +105,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
 		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: s.instance(id), Pools: options.Pools, Logger: log, Metrics: registry}
 	driving.Heartbeat, driving.KeepState = cfg.Server.Heartbeat, runner.KeepState
+	driving.JudgeTag = judgeTag
 	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
 		return s, err
 	}
