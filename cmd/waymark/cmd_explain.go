@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +52,36 @@ type explainedEnv struct {
 type explainedGate struct {
 	Name   string `json:"name"`
 	FailOn string `json:"fail_on"`
+	Soft   bool   `json:"soft,omitempty"` // it never fails a run
+	// Waivers take findings of it out of the count for the target, those that have
+	// expired left out.
+	Waivers []release.Waiver `json:"waivers,omitempty"`
+}
+
+// explainGates says which gates judge a deployment, as of now.
+func explainGates(d *config.Deployment, now time.Time) []explainedGate {
+	var out []explainedGate
+	for _, g := range d.Gates {
+		waivers := slices.DeleteFunc(d.Config.WaiversFor(g.Name, d.Target), func(w release.Waiver) bool { return !w.Ends().After(now) })
+		out = append(out, explainedGate{Name: g.Name, FailOn: string(g.FailOn), Soft: g.Mode == config.GateSoft, Waivers: waivers})
+	}
+	return out
+}
+
+// text prints a gate for people.
+func (g explainedGate) text() string {
+	mode := "fails on " + g.FailOn
+	if g.Soft {
+		mode = "soft mode: never fails, would on " + g.FailOn
+	}
+	for _, w := range g.Waivers {
+		where := ""
+		if len(w.Paths) > 0 {
+			where = " in " + strings.Join(w.Paths, " and ")
+		}
+		mode += fmt.Sprintf(", %s waived%s until %s", w.Rule, where, w.Expires)
+	}
+	return g.Name + " (" + mode + ")"
 }
 
 type explainedPolicy struct {

@@ -44,7 +44,7 @@ func (g *globals) renderExplanation(e *explanation) {
 	}
 	var gates []string
 	for _, gate := range e.Gates {
-		gates = append(gates, fmt.Sprintf("%s (fails on %s)", gate.Name, gate.FailOn))
+		gates = append(gates, gate.text())
 	}
 	t.row("gates", orDash(strings.Join(gates, ", ")))
 	t.row("providers", orAny(e.Policy.AllowedProviders))

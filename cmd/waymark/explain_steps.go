@@ -222,10 +222,7 @@ func (x *explainer) files(r config.Repository, c *gitrepo.Clone, seen inClone) (
 		return nil, err
 	}
 	x.e.Targets = append(x.e.Targets, explainTarget(r.Name, seen.commit, d))
-	x.e.Gates = nil
-	for _, gate := range d.Gates {
-		x.e.Gates = append(x.e.Gates, explainedGate{gate.Name, string(gate.FailOn)})
-	}
+	x.e.Gates = explainGates(d, time.Now())
 	return d, nil
 }
 

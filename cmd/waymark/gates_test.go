@@ -97,6 +97,12 @@ func stageOf(r api.Run, name string) api.Stage {
 
 func TestGatesOfEveryKind(t *testing.T) {
 	w := newGatedWorld(t, time.Now().Add(48*time.Hour))
+	for k, v := range w.env {
+		t.Setenv(k, v)
+	}
+	wantText(t, w.mustCLI("explain", "dev_us-east-1/research/1.0", "--config", w.file, "--repo", w.remote.Dir),
+		"tflint (soft mode: never fails, would on notice), own (fails on error, R1 waived in *.tf until ", "test (fails on error)")
+	wantText(t, w.mustCLI("explain", "qa_us-east-1/research/1.0", "--config", w.file, "--repo", w.remote.Dir), "own (fails on warning), test (fails on error)")
 	w.serve()
 	w.contact()
 	wantText(t, w.log.String(), "waiver \\\"website\\\" ends on")
