@@ -42,6 +42,8 @@ func (b *bucket) explain(ctx context.Context, action, key string, err error) err
 		return fmt.Errorf("%w by AWS: %s: allow it to the service's role and in the bucket's policy%s: %w", release.ErrRefused, doing, b.keyPermission(action), answer)
 	case has(err, "KMS.NotFoundException", "KMS.DisabledException", "KMS.InvalidStateException", "KMS.KMSInvalidStateException"):
 		return fmt.Errorf("%w blobs: %s: the key %q cannot be used: correct its name, or enable it: %w", release.ErrInvalid, doing, b.kms, answer)
+	case b.lock.For > 0 && has(err, "InvalidRequest"):
+		return fmt.Errorf("%w blobs: %s: was bucket %q made with Object Lock? It cannot be turned on by writing: %w", release.ErrInvalid, doing, b.name, answer)
 	case has(err, "ExpiredToken", "TokenRefreshRequired"):
 		return fmt.Errorf("%s: %w: the session has expired: %w", doing, release.ErrUnavailable, answer)
 	case has(err, "RequestTimeTooSkewed"):
@@ -53,6 +55,8 @@ func (b *bucket) explain(ctx context.Context, action, key string, err error) err
 // keyPermission names what else AWS asks for.
 func (b *bucket) keyPermission(action string) string {
 	switch {
+	case action == "s3:PutObject" && b.lock.For > 0:
+		return ", and s3:PutObjectRetention too"
 	case action == "s3:GetObject" && b.kms != "":
 		return ", s3:ListBucket too, without which a missing blob looks the same, and kms:Decrypt on " + b.kms
 	case action == "s3:GetObject":

@@ -43,6 +43,15 @@ type S3Config struct {
 	Prefix string
 	// KMSKeyID names the key of KMS that encrypts; empty: S3's own, AES256.
 	KMSKeyID string
+	// Lock keeps what is put from being deleted or replaced. The bucket must have
+	// been made with Object Lock.
+	Lock ObjectLock
+}
+
+// ObjectLock is for how long S3 keeps an object as it is; For 0 is not at all.
+type ObjectLock struct {
+	Compliance bool // nobody may lift it; otherwise who may bypass governance does
+	For        time.Duration
 }
 
 // Info tells of a blob without its content.

@@ -31,13 +31,14 @@ type bucket struct {
 	prefix string // empty, or with a slash at its end
 	region string
 	kms    string
+	lock   ObjectLock
 }
 
 func openBucket(cfg S3Config) (*bucket, error) {
 	if cfg.AWS.Region == "" {
 		return nil, fmt.Errorf("%w blobs: no Region is known for bucket %q: set it", release.ErrInvalid, cfg.Bucket)
 	}
-	b := &bucket{name: cfg.Bucket, region: cfg.AWS.Region, kms: cfg.KMSKeyID}
+	b := &bucket{name: cfg.Bucket, region: cfg.AWS.Region, kms: cfg.KMSKeyID, lock: cfg.Lock}
 	if prefix := strings.TrimSuffix(cfg.Prefix, "/"); prefix != "" {
 		if err := checkKey(prefix); err != nil {
 			return nil, fmt.Errorf("the prefix in bucket %q: %w", cfg.Bucket, err)
@@ -66,6 +67,19 @@ func (b *bucket) encryption() (algorithm types.ServerSideEncryption, key *string
 	return types.ServerSideEncryptionAwsKms, aws.String(b.kms), aws.Bool(true)
 }
 
+// locking is until when S3 keeps an object that is written now as it is.
+func (b *bucket) locking() (mode types.ObjectLockMode, until *time.Time) {
+	switch {
+	case b.lock.For <= 0:
+		return "", nil
+	case b.lock.Compliance:
+		mode = types.ObjectLockModeCompliance
+	default:
+		mode = types.ObjectLockModeGovernance
+	}
+	return mode, aws.Time(time.Now().Add(b.lock.For).UTC().Truncate(time.Second))
+}
+
 // put sends a small blob as it is and a larger one in parts, of which nothing
 // can be seen before the last act.
 func (b *bucket) put(ctx context.Context, key string, data io.Reader) error {
@@ -78,8 +92,9 @@ func (b *bucket) put(ctx context.Context, key string, data io.Reader) error {
 		return b.putParts(ctx, key, &part, data)
 	}
 	algorithm, kms, bucketKey := b.encryption()
+	mode, until := b.locking()
 	_, err = b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: b.object(key), Body: bytes.NewReader(part.Bytes()),
-		ServerSideEncryption: algorithm, SSEKMSKeyId: kms, BucketKeyEnabled: bucketKey})
+		ServerSideEncryption: algorithm, SSEKMSKeyId: kms, BucketKeyEnabled: bucketKey, ObjectLockMode: mode, ObjectLockRetainUntilDate: until})
 	return b.explain(ctx, "s3:PutObject", key, err)
 }
 
@@ -97,8 +112,10 @@ func fill(part *bytes.Buffer, data io.Reader) (more bool, err error) {
 // putParts sends a blob of which the first part has been read.
 func (b *bucket) putParts(ctx context.Context, key string, part *bytes.Buffer, data io.Reader) error {
 	algorithm, kms, bucketKey := b.encryption()
+	mode, until := b.locking()
 	upload, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: b.object(key),
-		ServerSideEncryption: algorithm, SSEKMSKeyId: kms, BucketKeyEnabled: bucketKey, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
+		ServerSideEncryption: algorithm, SSEKMSKeyId: kms, BucketKeyEnabled: bucketKey, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+		ObjectLockMode: mode, ObjectLockRetainUntilDate: until})
 	if err != nil {
 		return b.explain(ctx, "s3:PutObject", key, err)
 	}

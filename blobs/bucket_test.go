@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/waymark-cd/waymark/blobs"
 	"github.com/waymark-cd/waymark/internal/testkit"
@@ -53,6 +54,47 @@ func TestObjectsAreEncrypted(t *testing.T) {
 			}
 			if got, want := k.aws.Objects("kept"), []string{"way/mark/large", "way/mark/small"}; !slices.Equal(got, want) {
 				t.Errorf("objects %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestObjectsAreLocked: every write, in one request or in parts, says until when.
+func TestObjectsAreLocked(t *testing.T) {
+	for name, c := range map[string]struct {
+		lock blobs.ObjectLock
+		mode string
+	}{"none": {}, "governance": {blobs.ObjectLock{For: 365 * 24 * time.Hour}, "GOVERNANCE"},
+		"compliance": {blobs.ObjectLock{For: 365 * 24 * time.Hour, Compliance: true}, "COMPLIANCE"}} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			var modes, dates []string
+			k := newBucket(t, func(cfg *blobs.S3Config, a *testkit.AWS) {
+				cfg.Lock = c.lock
+				cfg.Endpoint = proxy(t, a, func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if r.Method == http.MethodPut && !r.URL.Query().Has("uploadId") || r.URL.Query().Has("uploads") {
+							mu.Lock()
+							modes, dates = append(modes, r.Header.Get("X-Amz-Object-Lock-Mode")), append(dates, r.Header.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+							mu.Unlock()
+						}
+						next.ServeHTTP(w, r)
+					})
+				})
+			})
+			k.put(t, "small", "x")
+			k.put(t, "large", strings.Repeat("0123456789abcdef", (part+16)/16))
+			if !slices.Equal(modes, []string{c.mode, c.mode}) {
+				t.Errorf("modes %q", modes)
+			}
+			for _, date := range dates {
+				until, err := time.Parse(time.RFC3339, date)
+				if c.lock.For == 0 && date == "" {
+					continue
+				}
+				if left := time.Until(until); err != nil || left > c.lock.For || left < c.lock.For-time.Minute {
+					t.Errorf("until %q, %v", date, err)
+				}
 			}
 		})
 	}

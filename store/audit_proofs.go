@@ -50,6 +50,9 @@ func (s *Store) ConsistencyProof(ctx context.Context, from, to int64) (proof []t
 	return proof, before, after, nil
 }
 
+// Hashes gives the tree's stored hashes.
+func (s *Store) Hashes(ctx context.Context) tlog.HashReader { return hashReader(ctx, s.db) }
+
 // Tile is the content of a tile of the audit log. One that the log does not
 // reach is release.ErrNotFound.
 func (s *Store) Tile(ctx context.Context, tile audit.Tile) ([]byte, error) {

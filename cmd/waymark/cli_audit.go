@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,42 +60,93 @@ func (g *globals) renderAudit(page api.AuditPage, now time.Time) {
 	t.write(g.stdout, g.colour)
 }
 
-// newAuditExportCommand builds `waymark audit export`: every entry as one line
-// of JSON, up to the size that the log had when the export began.
+// newAuditExportCommand builds `waymark audit export`: entries as one line of
+// JSON each, up to the size that the log had when the export began.
 func newAuditExportCommand(g *globals) *cobra.Command {
+	var from, to string
 	var after int64
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write the audit log as JSON Lines",
-		Args:  exactArgs(),
+		Long: `Writes entries of the audit log, one line of JSON each. --from and --to take the
+index of an entry or a time: a day such as 2026-11-23, or 2026-11-23T08:00:00Z.
+To go on where the last export ended, pass the last index and one as --from.`,
+		Args: exactArgs(),
 	}
-	cmd.Flags().Int64Var(&after, "after", 0, "index of the first entry to write")
+	cmd.Flags().StringVar(&from, "from", "", "first `entry` to write, by index or time (default the first of the log)")
+	cmd.Flags().StringVar(&to, "to", "", "`entry` to stop before, by index or time (default the end of the log)")
+	cmd.Flags().Int64Var(&after, "after", 0, "index of the first entry to write, as --from")
+	cmd.MarkFlagsMutuallyExclusive("from", "after")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(func(c *api.Client) error {
-			end := int64(-1)
-			for next := after; end < 0 || next < end; {
-				page, err := c.Audit(cmd.Context(), next, auditPage)
-				if err != nil {
-					return err
-				}
-				if end < 0 {
-					end = page.Head.Size
-				}
-				for _, e := range page.Entries {
-					if e.Index >= end {
-						return nil
-					}
-					if err := printJSON(g.stdout, e, ""); err != nil {
-						return err
-					}
-				}
-				if len(page.Entries) == 0 || page.Next <= next {
-					return nil
-				}
-				next = page.Next
+			page, err := c.Audit(cmd.Context(), 0, 1)
+			if err != nil {
+				return err
 			}
-			return nil
+			first, end := after, page.Head.Size
+			if from != "" {
+				first, err = auditIndex(cmd.Context(), c, from, page.Head.Size)
+			}
+			if to != "" && err == nil {
+				end, err = auditIndex(cmd.Context(), c, to, page.Head.Size)
+			}
+			if err != nil {
+				return err
+			}
+			return g.exportAudit(cmd.Context(), c, first, min(end, page.Head.Size))
 		})
 	}
 	return cmd
+}
+
+// exportAudit writes the entries from first up to end, end not included.
+func (g *globals) exportAudit(ctx context.Context, c *api.Client, first, end int64) error {
+	for next := first; next < end; {
+		page, err := c.Audit(ctx, next, auditPage)
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			if e.Index >= end {
+				return nil
+			}
+			if err := printJSON(g.stdout, e, ""); err != nil {
+				return err
+			}
+		}
+		if len(page.Entries) == 0 || page.Next <= next {
+			return nil
+		}
+		next = page.Next
+	}
+	return nil
+}
+
+// auditIndex reads the index of an entry: as it is, or as a time, which is the
+// index of the first entry that is not older, of a log of size entries.
+func auditIndex(ctx context.Context, c *api.Client, text string, size int64) (int64, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
+		return n, nil
+	}
+	at, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		at, err = time.Parse(time.RFC3339, text)
+	}
+	if err != nil {
+		return 0, usageErrorf("%q is neither the index of an entry nor a time: write 42, 2026-11-23 or 2026-11-23T08:00:00Z", text)
+	}
+	low, high := int64(0), size
+	for low < high { // entries are in the order of their times, but for what clocks differ by
+		middle := (low + high) / 2
+		page, err := c.Audit(ctx, middle, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(page.Entries) > 0 && page.Entries[0].At.Before(at) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
 }

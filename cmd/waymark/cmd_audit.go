@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,6 +104,7 @@ func newAuditNewKeyCommand(g *globals) *cobra.Command {
 // newAuditVerifyCommand builds `waymark audit verify`.
 func newAuditVerifyCommand(g *globals) *cobra.Command {
 	var v verification
+	var folder string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Recompute the audit log's Merkle tree from its entries and compare it with its signed checkpoint",
@@ -114,7 +113,9 @@ the service has signed. With --checkpoint it also proves that the log has only
 grown since that file was written: nothing was changed, removed or put in. Then
 the entries since are read; --all reads those before it again too.
 
-Without --key the service itself says which keys are its own.`,
+Without --key the service itself says which keys are its own.
+
+With --copy it verifies a copy of the log in a folder instead, and asks no service.`,
 		Example: `  waymark audit verify --checkpoint audit.checkpoint --update    # the first time, and every day`,
 		Args:    exactArgs(),
 	}
@@ -123,12 +124,22 @@ Without --key the service itself says which keys are its own.`,
 	cmd.Flags().StringVar(&v.save, "save", "", "write the verified checkpoint to this `file`, to be kept elsewhere")
 	cmd.Flags().StringArrayVar(&v.keys, "key", nil, "`verifier` that must have signed, as waymark audit keys lists it; may be given several times")
 	cmd.Flags().BoolVar(&v.all, "all", false, "read the entries before --checkpoint too")
+	cmd.Flags().StringVar(&folder, "copy", "", "verify the copy of the log in this `folder`; needs --key")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if v.update && v.file == "" {
+		switch {
+		case v.update && v.file == "":
 			return usageErrorf("--update keeps the new checkpoint in the file of --checkpoint: name one")
+		case folder != "" && (v.update || v.save != ""):
+			return usageErrorf("--copy has its checkpoints beside its files: leave --update and --save out")
 		}
 		if err := v.readKept(); err != nil {
 			return err
+		}
+		if folder != "" {
+			if err := v.verifyCopy(folder); err != nil {
+				return withExitCode(err)
+			}
+			return g.renderVerified(&v)
 		}
 		return g.withClient(func(c *api.Client) error {
 			if err := v.run(cmd.Context(), c); err != nil {
@@ -150,6 +161,10 @@ func (g *globals) renderVerified(v *verification) error {
 	if len(v.keys) == 0 {
 		fmt.Fprintf(g.stdout, "which keys sign was told by the service: keep them (waymark audit keys) and give --key\n")
 	}
-	_, err := fmt.Fprintf(g.stdout, "verified: %d entries, root %s, signed by %s\n", v.head.Size, v.head.Root, cmp.Or(strings.TrimSpace(v.by), "nobody"))
+	text := fmt.Sprintf("verified: %d entries, root %s", v.head.Size, v.head.Root)
+	if v.by != "" {
+		text += ", signed by " + v.by
+	}
+	_, err := fmt.Fprintln(g.stdout, text)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -101,7 +102,7 @@ func (s *service) openAudit(ctx context.Context, id string, log *slog.Logger, me
 	if s.auditKeys, err = openAuditKeys(ctx, s.cfg, s.store); err != nil {
 		return err
 	}
-	return s.openConsumers(ctx, log, metrics)
+	return errors.Join(s.openConsumers(ctx, log, metrics), s.openCopy(ctx, log))
 }
 
 // auditAPI is what the API needs for the audit log.

@@ -32,7 +32,7 @@ type cloud struct {
 
 // usesAWS reports whether anything in the configuration needs AWS.
 func usesAWS(cfg *config.Config) bool {
-	return !cfg.Credentials.RunRole.IsZero() || cfg.Backend.Type == "s3" || len(cfg.Triggers) > 0 || cfg.Blobs.Bucket != "" ||
+	return !cfg.Credentials.RunRole.IsZero() || cfg.Backend.Type == "s3" || len(cfg.Triggers) > 0 || cfg.Blobs.Bucket != "" || cfg.Audit.Copy.Bucket != "" ||
 		slices.ContainsFunc(cfg.Repositories, func(r config.Repository) bool { return r.CodeCommit != "" })
 }
 

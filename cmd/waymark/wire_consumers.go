@@ -88,6 +88,13 @@ func (s *service) delivery(c config.Consumer, sender *cloudevents.Sender) cloude
 
 // shownConsumers is what people may see of the configured consumers.
 func (s *service) shownConsumers() (out []server.ConsumerConfig) {
+	if c := s.cfg.Audit.Copy; c.IsSet() {
+		to := c.Folder
+		if c.Bucket != "" {
+			to = "s3://" + c.Bucket + "/" + c.Prefix
+		}
+		out = append(out, server.ConsumerConfig{Name: copyConsumer, To: to})
+	}
 	for _, c := range s.cfg.Consumers {
 		shown := server.ConsumerConfig{Name: c.Name, Events: c.Events}
 		if u, err := url.Parse(c.URL.Reveal()); err == nil {
