@@ -47,7 +47,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 		}
 		return r.finish(ctx, rec, release.Failed, reason(err)+"; nothing was changed. Retry the run to plan again", orNone(res))
 	}
-	folder := nextApply(rec)
+	folder := r.nextApply(rec)
 	spec := r.spec(rec, deployment, release.PhaseApply, folder)
 	session, err := r.openSession(ctx, d, &spec, deployment)
 	if err != nil && ctx.Err() == nil {
@@ -61,6 +61,9 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 		details["session"] = session
 	}
 	before := r.stateBefore(ctx, d, deployment, rec.ID)
+	if may, err := r.mayApplyNow(ctx, d, rec, res, keys); err != nil || !may {
+		return err
+	}
 	var now store.Record
 	err = r.persist(ctx, "apply", func() (err error) {
 		now, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
@@ -107,14 +110,15 @@ func orNone(res *release.Result) release.Result {
 }
 
 // nextApply names the folder of an apply's runner. A folder is used once: where
-// its runner provably never began, the next one gets the next number.
-func nextApply(rec store.Record) string {
+// its runner provably never began, the next one gets the next number, also after
+// the run was put aside.
+func (r *Reconciler) nextApply(rec store.Record) string {
 	last := filepath.Base(rec.RunnerDir)
 	n, err := strconv.Atoi(strings.TrimPrefix(last, "apply-"))
 	if !rec.Applying || err != nil {
 		n = 0
 	}
-	return fmt.Sprintf("apply-%d", n+1)
+	return fmt.Sprintf("apply-%d", max(n, r.lastFolder(rec, "apply-"))+1)
 }
 
 // resumeApply follows the runner of an apply that was recorded as begun. A

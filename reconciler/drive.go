@@ -111,15 +111,21 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 	if err != nil {
 		return err
 	}
-	if rec.State != release.Queued && rec.State != release.Running {
+	if rec.State != release.Queued && rec.State != release.Running && rec.State != release.AwaitingApproval {
 		return nil
 	}
 	if err := r.mayBegin(); err != nil {
 		return err
 	}
+	if rec.State == release.AwaitingApproval {
+		return r.resumeWaiting(ctx, rec)
+	}
 	if rec.State == release.Queued {
 		if r.stops() {
 			return errStopping
+		}
+		if waits, err := r.heldBack(ctx, rec); err != nil || waits {
+			return err
 		}
 		rec, began, err := r.Store.Start(ctx, id, r.Instance.ID)
 		if err != nil || !began {
@@ -153,17 +159,10 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 
 // begin starts a run from its beginning.
 func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) error {
-	if rec.Kind == release.Deploy {
-		version, err := tagparse.ParseVersion(rec.Version)
-		if err == nil {
-			err = r.notOlder(ctx, rec.Target, version, false)
-		}
-		if errors.Is(err, release.ErrRefused) {
-			return r.finish(ctx, rec, release.Denied, reason(err), release.Result{})
-		}
-		if err != nil {
-			return err
-		}
+	if err := r.inOrder(ctx, rec); errors.Is(err, release.ErrRefused) {
+		return r.finish(ctx, rec, release.Denied, reason(err), release.Result{})
+	} else if err != nil {
+		return err
 	}
 	spec, keys, err := r.prepare(ctx, d, &rec)
 	if err != nil {
@@ -186,6 +185,26 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		r.log.Error("a runner could not be started", "run", rec.ID, "error", err)
 	}
 	return r.followPlan(ctx, d, rec, keys)
+}
+
+// inOrder judges a run that begins by what may have changed since it was queued.
+// That it begins at its time is known already.
+func (r *Reconciler) inOrder(ctx context.Context, rec store.Record) error {
+	if _, _, err := r.timely(ctx, rec.Target, rec.Kind, rec.Commit, rec.OverriddenBy != ""); err != nil {
+		return err
+	}
+	switch rec.Kind {
+	case release.Deploy:
+	case release.Destroy:
+		return r.mayDestroy(rec.Target)
+	default:
+		return nil
+	}
+	version, err := tagparse.ParseVersion(rec.Version)
+	if err != nil {
+		return err
+	}
+	return r.notOlder(ctx, rec.Target, version, false)
 }
 
 // resumePlan takes up a run whose planning an earlier process began.
@@ -286,8 +305,8 @@ func (r *Reconciler) planned(ctx context.Context, d *drive, rec store.Record, re
 	if res.Plan == nil {
 		return r.finish(ctx, rec, release.Failed, "the runner passed without a plan; this is a fault of Waymark", res)
 	}
-	if rec.Kind == release.PlanOnly {
-		return r.finish(ctx, rec, release.Succeeded, "planned only; nothing was applied", res)
+	if !rec.Kind.ChangesTarget() {
+		return r.finish(ctx, rec, release.Succeeded, planOnlySays(rec.Kind, res.Plan), res)
 	}
 	if nothingToDo(res.Plan) {
 		rec.SetStage(release.Stage{Name: release.StageApply, State: release.StageSkipped, Summary: "no changes"})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
@@ -19,6 +18,10 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 		Version: c.tag.Version.String(), ObjectID: c.ref.ObjectID, Commit: seen.Commit, Tagger: seen.Tagger,
 		TaggedAt: seen.TaggedAt, Message: seen.Message, Signature: seen.Signature, Author: seen.Author, Committer: seen.Committer, Decision: release.Refused}}
 	d, err := r.admissible(ctx, w, c, seen, &a.Release)
+	var proven Promotion
+	if err == nil {
+		_, proven, err = r.timely(ctx, a.Release.Target, release.Deploy, seen.Commit, false)
+	}
 	if err == nil {
 		a.Requirements, a.Remarks, err = r.byPolicy(ctx, c, seen, a.Release, d)
 	}
@@ -29,6 +32,7 @@ func (r *Reconciler) judge(ctx context.Context, w *watch, c candidate, seen Insp
 	case err != nil:
 		return a, err
 	}
+	a.Details = proven.details()
 	env, _ := r.Config.Config.Environment(c.tag.Env)
 	a.Release.Decision = release.Admitted
 	a.Info, a.Approvals, a.Supersede = infoOf(d), d.Approvals, env.Queue == "supersede"
@@ -60,7 +64,7 @@ func (r *Reconciler) admissible(ctx context.Context, w *watch, c candidate, seen
 	if err := r.notOlder(ctx, targetOf(c.tag), c.tag.Version, true); err != nil {
 		return nil, err
 	}
-	return d, r.promoted(ctx, targetOf(c.tag), seen.Commit)
+	return d, nil
 }
 
 // nextVersion stands for a tag of a new version in messages.
@@ -80,27 +84,6 @@ func (r *Reconciler) notOlder(ctx context.Context, t release.Target, version tag
 		return err
 	}
 	return JudgeOrder(r.Config.Config, t, version, Standing{status.Deployed, status.Latest}, waiting)
-}
-
-// promoted refuses a commit that has not succeeded for the same team in the
-// environment that this one promotes from: in the same scope where that
-// environment has it, in any scope otherwise.
-func (r *Reconciler) promoted(ctx context.Context, t release.Target, commit string) error {
-	env, _ := r.Config.Config.Environment(t.Env)
-	if env.PromotesFrom == "" {
-		return nil
-	}
-	from := release.Target{Env: env.PromotesFrom, Scope: t.Scope, Team: t.Team}
-	where := from.String()
-	if source, _ := r.Config.Config.Environment(env.PromotesFrom); !t.IsGlobal() && !slices.Contains(source.Regions, t.Scope) {
-		from.Scope, where = "", fmt.Sprintf("any scope of %s for %s", from.Env, from.Team)
-	}
-	ok, err := r.Store.Succeeded(ctx, from, commit)
-	if err != nil || ok {
-		return err
-	}
-	return refuse("%s promotes from %s, and commit %.12s has not succeeded in %s: deploy it there first, then push a tag with a new version",
-		t.Env, env.PromotesFrom, commit, where)
 }
 
 // reason is a refusal as people read it, without the sentinel's own word.

@@ -105,6 +105,7 @@ func (r *Reconciler) leading(ctx context.Context) {
 	g.Go(func() error { r.sweep(ctx); return nil })
 	g.Go(func() error { r.forgetRuns(ctx); return nil })
 	g.Go(func() error { r.expireAll(ctx); return nil })
+	g.Go(func() error { r.wakeAll(ctx); return nil })
 	_ = g.Wait() // each says by itself what is wrong, and goes on
 }
 

@@ -123,6 +123,9 @@ func (r *Reconciler) ownerOf(ctx context.Context, t release.Target, l release.St
 	}
 	for _, candidate := range runs {
 		began, ended := candidate.StartedAt.Add(-clockSlack), candidate.FinishedAt.Add(clockSlack)
+		if !candidate.Kind.ChangesTarget() {
+			continue // it takes no lock
+		}
 		if candidate.StartedAt.IsZero() || l.Created.Before(began) || !candidate.FinishedAt.IsZero() && l.Created.After(ended) {
 			continue
 		}

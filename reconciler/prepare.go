@@ -44,8 +44,10 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 		return spec, nil, err
 	}
 	spec = r.spec(*rec, d, release.PhasePlan, "plan")
-	if spec.Gates, keys, err = r.gates(ctx, d, tree); err != nil {
-		return spec, nil, err
+	if rec.Kind != release.Drift { // which is judged already, as it is deployed
+		if spec.Gates, keys, err = r.gates(ctx, d, tree); err != nil {
+			return spec, nil, err
+		}
 	}
 	session, err := r.openSession(ctx, drv, &spec, d)
 	if err != nil {
@@ -55,7 +57,9 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 	if err != nil {
 		return spec, nil, fmt.Errorf("making the plan's key: %w", err)
 	}
-	spec.PlanRecipient = identity.Recipient().String()
+	if rec.Kind.ChangesTarget() { // any other plan is not kept
+		spec.PlanRecipient = identity.Recipient().String()
+	}
 	stage.State, stage.FinishedAt = release.StagePassed, r.Now().UTC()
 	stage.Summary = fmt.Sprintf("commit %.12s", rec.Commit)
 	if session != "" {
@@ -85,11 +89,27 @@ func (r *Reconciler) prepare(ctx context.Context, drv *drive, rec *store.Record)
 func (r *Reconciler) withCommit(ctx context.Context, w *watch, rec store.Record, fn func() error) error {
 	err := fn()
 	if errors.Is(err, release.ErrNotFound) {
-		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
-		if _, err = w.inspect(ctx, []Ref{ref}); err == nil {
+		if err = r.fetchCommit(ctx, w, rec); err == nil {
 			err = fn()
 		}
 	}
+	return err
+}
+
+// fetchCommit fetches the run's commit by its tag. Code without one is named by the
+// commit alone, and so is that of a removal whose tag is gone.
+func (r *Reconciler) fetchCommit(ctx context.Context, w *watch, rec store.Record) error {
+	if rec.Tag != "" {
+		ref := Ref{Name: rec.Tag, ObjectID: rec.ObjectID, Commit: rec.Commit, Annotated: rec.ObjectID != rec.Commit}
+		_, err := w.inspect(ctx, []Ref{ref})
+		if err == nil || rec.Kind != release.Destroy || r.Rev == nil {
+			return err
+		}
+	}
+	if r.Rev == nil {
+		return fmt.Errorf("%w: this service finds no commits without a tag", release.ErrUnavailable)
+	}
+	_, err := r.Rev(ctx, rec.Repository, rec.Commit, rec.Tag == "")
 	return err
 }
 
@@ -129,6 +149,9 @@ func (r *Reconciler) resolve(ctx context.Context, w *watch, rec store.Record) (*
 		return nil, err
 	}
 	tag, err := tagparse.Parse(run.Tag)
+	if run.Tag == "" {
+		tag, err = untagged(run.Target, run.Version)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", release.ErrInvalid, err)
 	}

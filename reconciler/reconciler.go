@@ -123,6 +123,11 @@ type Config struct {
 	// run's key, in the folder of the runner that applied, and returns which it is;
 	// nil where there is none. Nil: this service looks for none.
 	KeepState func(workDir, stackPath, dir, key string) (*release.StateMark, error)
+	// Rev finds and fetches the commit that a person names: a branch, or a full
+	// commit id, on the repository's branch or, with any, the newest of another. What
+	// it does not find is release.ErrNotFound, what it must not fetch
+	// release.ErrRefused. Nil: nothing is planned without a tag.
+	Rev func(ctx context.Context, repository, rev string, any bool) (commit string, err error)
 	// LockOwner is how an engine started here names itself in a lock, user@host.
 	LockOwner string
 	// Instance is this process among those that share the database: its id, the
@@ -161,6 +166,7 @@ type Reconciler struct {
 	driving          map[int64]*drive          // runs that a goroutine of ours is driving
 	trouble          map[string]error          // what is wrong now, for Ready, by part
 	beatAt           time.Time                 // before the last sign of life was sent
+	latest           time.Time                 // that the clock has shown when windows were judged
 	patientUntil     time.Time                 // before then the silence of others means nothing
 	isDraining       bool
 	drain, undrained chan struct{} // closed when this instance begins to drain, and when it no longer does
@@ -234,6 +240,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		g.Go(func() error { r.lead(ctx); return nil })
 	}
 	if r.plays(RoleWorker) {
+		g.Go(func() error { r.judgeAnew(ctx); return nil })
 		g.Go(func() error { return r.work(ctx) })
 		g.Go(func() error { r.keepTidy(ctx); return nil })
 		g.Go(func() error { r.forgetLogs(ctx); return nil })

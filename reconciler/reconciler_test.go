@@ -45,17 +45,6 @@ func TestCompareFindsWhatDiffers(t *testing.T) {
 	}
 }
 
-func TestNextApplyNeverUsesAFolderTwice(t *testing.T) {
-	rec := store.Record{RunnerDir: "7/1/plan"}
-	if got := nextApply(rec); got != "apply-1" {
-		t.Errorf("the first: %s", got)
-	}
-	rec.Applying, rec.RunnerDir = true, "7/1/apply-1"
-	if got := nextApply(rec); got != "apply-2" {
-		t.Errorf("after one that never began: %s", got)
-	}
-}
-
 func TestSameFencesOffAnEarlierAttempt(t *testing.T) {
 	mine := store.Record{Run: release.Run{State: release.Running, Attempt: 2}}
 	now := mine

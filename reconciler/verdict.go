@@ -27,6 +27,8 @@ func (r *Reconciler) Decide(ctx context.Context, id int64, v release.Verdict) (r
 		return r.retry(ctx, id, audit.Entry{Actor: v.Actor, Action: "run.retried", Reason: v.Reason})
 	case release.Resolve:
 		return r.settle(ctx, id, v)
+	case release.Override:
+		return r.override(ctx, id, v)
 	default:
 		return release.Run{}, fmt.Errorf("%w verdict %q", release.ErrInvalid, v.Action)
 	}
@@ -98,6 +100,9 @@ func because(what, why string) string {
 func (r *Reconciler) retry(ctx context.Context, id int64, entry audit.Entry) (release.Run, error) {
 	run, err := r.Store.Run(ctx, id)
 	if err != nil {
+		return run, err
+	}
+	if err := mayRetry(run); err != nil {
 		return run, err
 	}
 	terms, err := r.terms(ctx, run)

@@ -17,6 +17,10 @@ const (
 	PlanOnly Kind = "plan" // speculative: never applies
 )
 
+// ChangesTarget reports whether runs of the kind may change their target. Those
+// that never do hold no target and wait for nobody.
+func (k Kind) ChangesTarget() bool { return k != PlanOnly && k != Drift }
+
 // StageName names a step of a run.
 type StageName string
 

@@ -114,7 +114,7 @@ func (p *phase) initAndPlan(ctx context.Context, initArgs []string) (*tfjson.Pla
 func (p *phase) savePlan(ctx context.Context, e *engine) (raw *tfjson.Plan, summary string, err error) {
 	stack := p.spec.Stack
 	opts := terraform.PlanOptions{Out: filepath.Join(p.tools("plan"), "saved"), Variables: stack.Variables, Target: stack.Module,
-		Destroy: p.spec.Kind == release.Destroy}
+		Destroy: p.spec.Kind == release.Destroy, RefreshOnly: p.spec.Kind == release.Drift, NoLock: !p.spec.Kind.ChangesTarget()}
 	for _, f := range stack.VarFiles {
 		opts.VarFiles = append(opts.VarFiles, filepath.Join(p.spec.WorkDir, f))
 	}
@@ -142,10 +142,14 @@ func (p *phase) savePlan(ctx context.Context, e *engine) (raw *tfjson.Plan, summ
 	if sum.Digest, err = terraform.Digest(plan); err != nil {
 		return nil, "", err
 	}
+	words := []string{"to add", "to change", "to destroy"}
+	if p.spec.Kind == release.Drift { // it changes nothing: what counts is what was changed
+		sum.Changes, words = terraform.DriftChanges(raw), []string{"added outside", "changed outside", "gone"}
+	}
 	p.mu.Lock()
 	p.plan = &sum
 	p.mu.Unlock()
-	return raw, changeSummary(sum.Changes, "to add", "to change", "to destroy"), nil
+	return raw, changeSummary(sum.Changes, words[0], words[1], words[2]), nil
 }
 
 // whyNoPlan asks validate whether the code itself is at fault. It runs only

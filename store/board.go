@@ -67,7 +67,9 @@ type TargetStatus struct {
 	Target release.Target
 	TargetInfo
 	Deployed *release.Run // the last deploy or rollback that succeeded; nil before the first
-	Latest   *release.Run // the newest run
+	Latest   *release.Run // the newest run that may have changed it
+	// Destroyed is the run that removed what was deployed, where nothing came after it.
+	Destroyed *release.Run
 }
 
 // Targets returns every target that was ever admitted: by environment and team,
@@ -121,15 +123,24 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 		}
 	}
 	for i := range out {
-		out[i].Latest, out[i].Deployed = newest[out[i].Target], byID[deployed[out[i].Target]]
+		latest := newest[out[i].Target]
+		out[i].Latest, out[i].Deployed = latest, byID[deployed[out[i].Target]]
+		if latest != nil && latest.Kind == release.Destroy && latest.State == release.Succeeded {
+			out[i].Destroyed = latest
+		}
 	}
 	return out, nil
 }
 
-// boardRuns reads the deployed and the newest run of each target.
+// boardRuns reads the deployed and the newest run of each target, speculative ones
+// and looks for drift apart.
 func (s *Store) boardRuns(ctx context.Context, where string, args []any) ([]release.Run, error) {
+	newest := " WHERE " + changing
+	if where != "" {
+		newest = where + " AND " + changing
+	}
 	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+`)
-		OR id IN (SELECT max(id) FROM runs`+where+` GROUP BY env, scope, team)`, args...)
+		OR id IN (SELECT max(id) FROM runs`+newest+` GROUP BY env, scope, team)`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}

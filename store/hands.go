@@ -41,7 +41,8 @@ func noWorker(id int64, worker string) error {
 
 // Start lets a queued run begin in worker's hand where it is its turn: nobody
 // holds its target, no earlier run of the target is queued, and no global run of
-// its environment and team is queued or active. It returns the run and whether
+// its environment and team is queued or active. A run that changes nothing waits
+// for nobody, and nobody for it. It returns the run and whether
 // it began; where it has to wait, its reason says for what. Of several that
 // start a run at once, it begins for one.
 func (s *Store) Start(ctx context.Context, id int64, worker string) (r Record, began bool, err error) {
@@ -55,17 +56,17 @@ func (s *Store) Start(ctx context.Context, id int64, worker string) (r Record, b
 		if r.State != release.Queued {
 			return nil
 		}
-		waits, err := waitsFor(ctx, t, r.Target, r.ID)
+		waits, err := waitsFor(ctx, t, r)
 		if err != nil {
 			return err
 		}
 		if waits != "" {
-			r.Reason = waits
+			r.Reason, r.WaitUntil = waits, time.Time{}
 			return s.writeRun(ctx, t, &r, release.Queued)
 		}
 		began = true
 		r.giveTo(worker)
-		r.State, r.Reason = release.Running, ""
+		r.State, r.Reason, r.WaitUntil = release.Running, "", time.Time{}
 		r.Attempt++
 		r.Stages, r.RunnerDir = nil, ""
 		r.ForgetPlan()
@@ -81,11 +82,19 @@ func (s *Store) Start(ctx context.Context, id int64, worker string) (r Record, b
 	return r, began, err
 }
 
-// waitsFor says for what a run of target with this id has to wait, or "".
-func waitsFor(ctx context.Context, t tx, target release.Target, id int64) (string, error) {
+// changing selects the runs that may change their target, as Kind.ChangesTarget
+// does.
+const changing = "kind NOT IN ('plan', 'drift')"
+
+// waitsFor says for what a run has to wait before it is its turn, or "".
+func waitsFor(ctx context.Context, t tx, r Record) (string, error) {
+	if !r.Kind.ChangesTarget() {
+		return "", nil
+	}
+	target, id := r.Target, r.ID
 	var other int64
 	var tag, state string
-	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND id <> $4 AND (
+	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND id <> $4 AND `+changing+` AND (
 			(scope = $3 AND (state IN ('running', 'awaiting_approval', 'unknown') OR (state = 'queued' AND id < $4)))
 			OR (scope = $5 AND $3 <> $5 AND state IN ('queued', 'running', 'awaiting_approval', 'unknown')))
 		ORDER BY id LIMIT 1`, target.Env, target.Team, target.Scope, id, release.Global).Scan(&other, &tag, &state)

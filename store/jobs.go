@@ -145,7 +145,8 @@ func (s *Store) behind(ctx context.Context) (time.Duration, error) {
 }
 
 // Sweep makes a wake-up call for every run that could go on: those that run, and
-// the first in line of every target that nobody holds. A call that is there
+// the first in line of every target that nobody holds, but for those that wait for
+// a window, a freeze or a soak that is not over. A call that is there
 // already is not made twice. It mends whatever a crash left without a call.
 //
 // Calls that were being answered by instances without a beat for dead are given
@@ -158,9 +159,9 @@ func (s *Store) Sweep(ctx context.Context, dead time.Duration) error {
 				return err
 			}
 		}
-		rs, err := t.query(ctx, `SELECT id, step, pool FROM runs r WHERE state = 'running' OR (state = 'queued'
-			AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = r.env AND o.scope = r.scope AND o.team = r.team
-				AND (o.state IN ('running', 'awaiting_approval', 'unknown') OR (o.state = 'queued' AND o.id < r.id))))
+		rs, err := t.query(ctx, `SELECT id, step, pool FROM runs r WHERE state = 'running' OR (state = 'queued' AND wait_until <= `+t.clock()+`
+			AND (NOT (`+changing+`) OR NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = r.env AND o.scope = r.scope AND o.team = r.team AND o.`+changing+`
+				AND (o.state IN ('running', 'awaiting_approval', 'unknown') OR (o.state = 'queued' AND o.id < r.id)))))
 			ORDER BY id`)
 		if err != nil {
 			return fmt.Errorf("looking for runs to wake: %w", err)
@@ -200,8 +201,8 @@ func wake(ctx context.Context, t tx, id int64, pool string) error {
 func wakeNext(ctx context.Context, t tx, target release.Target) error {
 	var id int64
 	var pool string
-	err := t.row(ctx, `SELECT id, pool FROM runs r WHERE env = $1 AND scope = $2 AND team = $3 AND state = 'queued'
-		AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = $1 AND o.scope = $2 AND o.team = $3
+	err := t.row(ctx, `SELECT id, pool FROM runs r WHERE env = $1 AND scope = $2 AND team = $3 AND state = 'queued' AND `+changing+`
+		AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = $1 AND o.scope = $2 AND o.team = $3 AND o.`+changing+`
 			AND o.state IN ('running', 'awaiting_approval', 'unknown'))
 		ORDER BY id LIMIT 1`, target.Env, target.Scope, target.Team).Scan(&id, &pool)
 	if noRows(err) {
@@ -219,7 +220,7 @@ func wakeAfter(ctx context.Context, t tx, target release.Target) error {
 	if err := wakeNext(ctx, t, target); err != nil || !target.IsGlobal() {
 		return err
 	}
-	rs, err := t.query(ctx, `SELECT DISTINCT scope FROM runs WHERE env = $1 AND team = $2 AND state = 'queued' AND scope <> $3`,
+	rs, err := t.query(ctx, `SELECT DISTINCT scope FROM runs WHERE env = $1 AND team = $2 AND state = 'queued' AND scope <> $3 AND `+changing,
 		target.Env, target.Team, release.Global)
 	if err != nil {
 		return fmt.Errorf("looking for runs that wait for %s: %w", target, err)

@@ -27,7 +27,8 @@ const pruneBatch = 500
 // the oldest first, one bounded batch with an audit entry of its own. It returns
 // how many there were; call it again until that is 0, when kept results of gates
 // that are as old are dropped too. What it never forgets is
-// the deployed and the newest run of a target, a run that is unknown, releases,
+// the deployed and the newest run of a target, where only runs count that may
+// change it, a run that is unknown, releases,
 // and the audit log.
 func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err error) {
 	if before.IsZero() {
@@ -37,7 +38,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err
 		rs, err := t.query(ctx, `SELECT id FROM runs r
 			WHERE state IN ('succeeded', 'failed', 'denied', 'rejected', 'cancelled', 'superseded')
 			AND finished_at > 0 AND finished_at < $1
-			AND EXISTS (SELECT 1 FROM runs n WHERE n.env = r.env AND n.scope = r.scope AND n.team = r.team AND n.id > r.id)
+			AND EXISTS (SELECT 1 FROM runs n WHERE n.env = r.env AND n.scope = r.scope AND n.team = r.team AND n.id > r.id
+				AND (n.`+changing+` OR r.kind IN ('plan', 'drift')))
 			AND NOT EXISTS (SELECT 1 FROM targets t WHERE t.env = r.env AND t.scope = r.scope AND t.team = r.team AND t.deployed_run_id = r.id)
 			ORDER BY id LIMIT $2`, millis(before), pruneBatch)
 		if err != nil {

@@ -228,7 +228,8 @@ type Update struct {
 
 // Update changes a run in one transaction: the step between states is checked
 // by release.Transition, whoever waited for the target is woken when the run
-// lets go of it, and a run that succeeded becomes its target's deployed one.
+// lets go of it, and a deploy or rollback that succeeded becomes its target's
+// deployed run; after a destroy there is none.
 func (s *Store) Update(ctx context.Context, id int64, u Update) (after Record, err error) {
 	err = s.db.inTx(ctx, func(t tx) error {
 		after, err = s.update(ctx, t, id, u)
@@ -366,6 +367,15 @@ func afterChange(ctx context.Context, t tx, before, after Record) error {
 			return fmt.Errorf("recording what is deployed to %s: %w", after.Target, err)
 		}
 	}
+	if after.State == release.Succeeded && before.State != release.Succeeded && after.Kind == release.Destroy {
+		if _, err := t.exec(ctx, "UPDATE targets SET deployed_run_id = 0 WHERE env = $1 AND scope = $2 AND team = $3",
+			after.Target.Env, after.Target.Scope, after.Target.Team); err != nil {
+			return fmt.Errorf("recording that nothing is deployed to %s: %w", after.Target, err)
+		}
+	}
+	if !after.Kind.ChangesTarget() {
+		return nil // nobody waited for it
+	}
 	let := before.State.HoldsTarget() && !after.State.HoldsTarget()
 	left := before.State == release.Queued && after.State.Ended()
 	if let || left {
@@ -446,19 +456,4 @@ func (s *Store) GateResults(ctx context.Context, keys ...string) (map[string]rel
 		out[key] = g
 	}
 	return out, nil
-}
-
-// Succeeded reports whether a deploy or rollback of commit has succeeded for
-// the target; an empty scope stands for any.
-func (s *Store) Succeeded(ctx context.Context, t release.Target, commit string) (bool, error) {
-	var one int
-	err := s.db.row(ctx, `SELECT 1 FROM runs WHERE env = $1 AND ($2 = '' OR scope = $2) AND team = $3 AND commit_id = $4
-		AND state = 'succeeded' AND kind IN ('deploy', 'rollback') LIMIT 1`, t.Env, t.Scope, t.Team, commit).Scan(&one)
-	if noRows(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking for what %s promotes: %w", t, err)
-	}
-	return true, nil
 }

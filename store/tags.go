@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"time"
@@ -137,6 +138,8 @@ type Admission struct {
 	Remarks []string
 	// Supersede ends runs of the target that are still queued.
 	Supersede bool
+	// Details are what the audit entry of an admitted tag says besides.
+	Details map[string]any
 	// Pool names the workers that may have the run; empty: release.DefaultPool.
 	Pool string
 	// ConfigDigest names the configuration that this was decided under.
@@ -172,6 +175,7 @@ func (s *Store) Admit(ctx context.Context, a Admission) (rel release.Release, ru
 			Account: a.Info.Account, ApprovalsRequired: a.Approvals, Requirements: a.Requirements, CreatedBy: rel.Tagger},
 			Pool: a.Pool, ConfigDigest: a.ConfigDigest}
 		entry := aboutRelease("run.queued", rel)
+		maps.Copy(entry.Details, a.Details)
 		if len(a.Remarks) > 0 {
 			entry.Details["policy"] = a.Remarks
 		}
@@ -226,10 +230,8 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 		return 0, fmt.Errorf("%w pool %q: write lower-case letters and digits, with single hyphens or underscores between them, %d at most",
 			release.ErrInvalid, r.Pool, maxPoolName)
 	}
-	if _, err := t.exec(ctx, `INSERT INTO targets (env, scope, team, account, region, backend) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (env, scope, team) DO UPDATE SET account = $4, region = $5, backend = $6`,
-		r.Target.Env, r.Target.Scope, r.Target.Team, info.Account, info.Region, jsonText(info.Backend)); err != nil {
-		return 0, fmt.Errorf("recording target %s: %w", r.Target, err)
+	if err := recordTarget(ctx, t, r, info); err != nil {
+		return 0, err
 	}
 	if err := lockTarget(ctx, t, r.Target); err != nil {
 		return 0, err
@@ -237,12 +239,12 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 	err := t.row(ctx, `INSERT INTO runs (kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team,
 			account, state, stages, changes, findings, reason, attempt, step, runner_dir, applying, plan_digest, plan_key,
 			approvals_required, approvals, outputs, cancelled_by, created_by, created_at, started_at, finished_at,
-			pool, config_digest, requirements)
+			pool, config_digest, requirements, ref)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', 'null', '{}', '{}', '', 0, 0, '', 0, '', '',
-			$12, 'null', 'null', '', $13, $14, 0, 0, $15, $16, $17) RETURNING id`,
+			$12, 'null', 'null', '', $13, $14, 0, 0, $15, $16, $17, $18) RETURNING id`,
 		string(r.Kind), r.Repository, r.ReleaseID, r.Tag, r.Version, r.ObjectID, r.Commit, r.Target.Env, r.Target.Scope,
 		r.Target.Team, info.Account, release.MostRequired(r.ApprovalsRequired, r.Requirements), r.CreatedBy, millis(s.now()), r.Pool, r.ConfigDigest,
-		jsonText(r.Requirements)).Scan(&r.ID)
+		jsonText(r.Requirements), r.Ref).Scan(&r.ID)
 	if err != nil {
 		return 0, fmt.Errorf("queueing a run for %q: %w", r.Tag, err)
 	}
@@ -255,7 +257,7 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 		}
 		entries = append(entries, more...)
 	}
-	waits, err := waitsFor(ctx, t, r.Target, r.ID)
+	waits, err := waitsFor(ctx, t, r)
 	if err != nil {
 		return 0, err
 	}
@@ -270,10 +272,25 @@ func (s *Store) queueRun(ctx context.Context, t tx, r Record, info TargetInfo, s
 	return r.ID, s.appendEntries(ctx, t, entries...)
 }
 
-// supersede ends the runs of the target that are queued before by.
+// recordTarget puts the target of a run on the board. A run that changes nothing
+// does not.
+func recordTarget(ctx context.Context, t tx, r Record, info TargetInfo) error {
+	if !r.Kind.ChangesTarget() {
+		return nil
+	}
+	_, err := t.exec(ctx, `INSERT INTO targets (env, scope, team, account, region, backend) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (env, scope, team) DO UPDATE SET account = $4, region = $5, backend = $6`,
+		r.Target.Env, r.Target.Scope, r.Target.Team, info.Account, info.Region, jsonText(info.Backend))
+	if err != nil {
+		return fmt.Errorf("recording target %s: %w", r.Target, err)
+	}
+	return nil
+}
+
+// supersede ends the deploys of the target that are queued before by.
 func (s *Store) supersede(ctx context.Context, t tx, by Record) ([]audit.Entry, error) {
 	rs, err := t.query(ctx, "SELECT "+runColumns+` FROM runs WHERE env = $1 AND scope = $2 AND team = $3
-		AND state = 'queued' AND id < $4 ORDER BY id`, by.Target.Env, by.Target.Scope, by.Target.Team, by.ID)
+		AND state = 'queued' AND kind = 'deploy' AND id < $4 ORDER BY id`, by.Target.Env, by.Target.Scope, by.Target.Team, by.ID)
 	if err != nil {
 		return nil, fmt.Errorf("looking for runs to supersede: %w", err)
 	}

@@ -22,6 +22,7 @@ type PlanOptions struct {
 	Target      string // address of a module or resource; empty: everything
 	Destroy     bool   // plan the removal of everything (or of Target)
 	RefreshOnly bool   // plan only to take over what changed outside
+	NoLock      bool   // do not lock the state: for a plan that is not applied
 }
 
 // Plan makes a plan and saves it. Whether anything changes is in the plan, not
@@ -50,6 +51,9 @@ func (e *Engine) planArgs(opts PlanOptions) ([]string, error) {
 	}
 	if opts.RefreshOnly {
 		args = append(args, "-refresh-only")
+	}
+	if opts.NoLock {
+		args = append(args, "-lock=false")
 	}
 	if opts.Target != "" {
 		args = append(args, "-target="+opts.Target)

@@ -92,6 +92,17 @@ func count(c *release.Changes, a tfjson.Actions) {
 	}
 }
 
+// DriftChanges counts what a plan says has changed outside.
+func DriftChanges(plan *tfjson.Plan) release.Changes {
+	var c release.Changes
+	for _, rc := range plan.ResourceDrift {
+		if rc != nil && rc.Change != nil {
+			count(&c, rc.Change.Actions)
+		}
+	}
+	return c
+}
+
 // action names a change; empty for one that changes nothing.
 func action(c *tfjson.Change) string {
 	switch a := c.Actions; {
