@@ -70,11 +70,11 @@ const noForge = "other"
 // What a replay is known by, and for how long.
 const (
 	rememberFor  = time.Hour
-	mostRemember = 10_000
-	longestID    = 200 // bytes of a delivery's id that count
+	mostRemember = 10_000 // ids and bodies
+	longestID    = 200    // bytes of a delivery's id that count
 )
 
-// memory knows the webhooks of the last hour, 10,000 at most, by the forge's id
+// memory knows the webhooks of the last hour, 5,000 at most, by the forge's id
 // and by the body. The id is in no signature: it alone would let a body that
 // somebody overheard come back under another. The zero memory is ready.
 type memory struct {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -72,53 +73,66 @@ func (w *world) metric(sample string) string {
 }
 
 func TestWebhooksOfEveryForge(t *testing.T) {
-	sum := hexMAC(hookSecret, pushBody)
-	github := func(event string) []string {
-		return []string{"X-GitHub-Event", event, "X-GitHub-Delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958",
-			"X-Hub-Signature", "sha1=0000000000000000000000000000000000000000", "X-Hub-Signature-256", "sha256=" + sum}
+	type headers func(sum, id string) []string
+	github := func(event string) headers {
+		return func(sum, id string) []string {
+			return []string{"X-GitHub-Event", event, "X-GitHub-Delivery", id, "X-Hub-Signature", "sha1=0000000000000000000000000000000000000000", "X-Hub-Signature-256", "sha256=" + sum}
+		}
 	}
-	gitlab := func(event string) []string {
-		return []string{"X-Gitlab-Event", event, "X-Gitlab-Event-UUID", "13792a34-cac6-4fda-95a8-c58e00a3954e", "X-Gitlab-Token", hookSecret}
+	gitlab := func(event string) headers {
+		return func(_, id string) []string {
+			return []string{"X-Gitlab-Event", event, "X-Gitlab-Event-UUID", id, "X-Gitlab-Token", hookSecret}
+		}
 	}
-	gitea := func(event string) []string { // as it sends them, GitHub's names beside its own
-		return []string{"X-Gitea-Event", event, "X-Gitea-Delivery", "f6266f16", "X-Gitea-Signature", sum, "X-Gogs-Event", event,
-			"X-GitHub-Event", event, "X-GitHub-Delivery", "f6266f16", "X-Hub-Signature", "sha1=00", "X-Hub-Signature-256", "sha256=" + sum}
+	gitea := func(event string) headers { // as it sends them, GitHub's names beside its own
+		return func(sum, id string) []string {
+			return []string{"X-Gitea-Event", event, "X-Gitea-Delivery", id, "X-Gitea-Signature", sum, "X-Gogs-Event", event,
+				"X-GitHub-Event", event, "X-GitHub-Delivery", id, "X-Hub-Signature", "sha1=00", "X-Hub-Signature-256", "sha256=" + sum}
+		}
 	}
-	forgejo := func(event string) []string {
-		return append(gitea(event), "X-Forgejo-Event", event, "X-Forgejo-Delivery", "f6266f16", "X-Forgejo-Signature", sum)
+	forgejo := func(event string) headers {
+		return func(sum, id string) []string {
+			return append(gitea(event)(sum, id), "X-Forgejo-Event", event, "X-Forgejo-Delivery", id, "X-Forgejo-Signature", sum)
+		}
 	}
-	bitbucket := func(event string) []string {
-		return []string{"X-Event-Key", event, "X-Request-UUID", "e57b1a2c", "X-Hub-Signature", "sha256=" + sum}
+	bitbucket := func(event string) headers {
+		return func(sum, id string) []string {
+			return []string{"X-Event-Key", event, "X-Request-UUID", id, "X-Hub-Signature", "sha256=" + sum}
+		}
 	}
-	for _, c := range []struct {
+	w := newHookWorld(t)
+	counts := map[string]int{}
+	for i, c := range []struct {
 		forge, outcome string
-		header         []string
+		headers        headers
 	}{
 		{"github", "taken", github("push")}, {"github", "taken", github("create")}, {"github", "ping", github("ping")}, {"github", "ignored", github("issues")},
 		{"gitlab", "taken", gitlab("Push Hook")}, {"gitlab", "taken", gitlab("Tag Push Hook")}, {"gitlab", "ignored", gitlab("Merge Request Hook")},
 		{"gitea", "taken", gitea("push")}, {"gitea", "ignored", gitea("pull_request")},
-		{"gitea", "taken", []string{"X-Gitea-Event", "push", "X-Gitea-Signature", sum}}, // before it sent GitHub's
+		{"gitea", "taken", func(sum, _ string) []string { return []string{"X-Gitea-Event", "push", "X-Gitea-Signature", sum} }}, // before it sent GitHub's
 		{"forgejo", "taken", forgejo("create")}, {"forgejo", "ignored", forgejo("release")},
 		{"bitbucket", "taken", bitbucket("repo:push")}, {"bitbucket", "taken", bitbucket("repo:refs_changed")},
 		{"bitbucket", "ping", bitbucket("diagnostics:ping")}, {"bitbucket", "ignored", bitbucket("pullrequest:created")},
-		{"other", "taken", []string{"X-Hub-Signature-256", "sha256=" + sum}},
+		{"other", "taken", func(sum, _ string) []string { return []string{"X-Hub-Signature-256", "sha256=" + sum} }},
 	} {
-		w := newHookWorld(t)
-		want, hints := 202, 0
+		body := pushBody + strings.Repeat(" ", i) // none is a replay of another
+		header := c.headers(hexMAC(hookSecret, body), strconv.Itoa(i))
+		want, hints := 202, len(w.hints)
 		switch c.outcome {
 		case "ping":
 			want = 200
 		case "taken":
-			hints = 1
+			hints++
 		}
-		if status, outcome := w.hook("infra", pushBody, c.header...); status != want || outcome != c.outcome || len(w.hints) != hints {
-			t.Errorf("%s %v: %d %s, %d hints", c.forge, c.header[:2], status, outcome, len(w.hints))
+		if status, outcome := w.hook("infra", body, header...); status != want || outcome != c.outcome || len(w.hints) != hints {
+			t.Errorf("%s %v: %d %s, %d hints", c.forge, header[:2], status, outcome, len(w.hints))
 		}
-		if got := w.metric(fmt.Sprintf(`waymark_webhooks_total{forge=%q,outcome=%q,repository="infra"}`, c.forge, c.outcome)); got != "1" {
-			t.Errorf("%s %s was counted %s times", c.forge, c.outcome, got)
+		sample := fmt.Sprintf(`waymark_webhooks_total{forge=%q,outcome=%q,repository="infra"}`, c.forge, c.outcome)
+		if counts[sample]++; w.metric(sample) != strconv.Itoa(counts[sample]) {
+			t.Errorf("%s is %s, want %d", sample, w.metric(sample), counts[sample])
 		}
-		if status, _ := w.hook("infra", pushBody+" ", forged(c.header)...); status != 401 || len(w.hints) != hints {
-			t.Errorf("%s %v forged: %d", c.forge, c.header[:2], status)
+		if status, _ := w.hook("infra", body+"x", forged(header)...); status != 401 || len(w.hints) != hints {
+			t.Errorf("%s %v forged: %d", c.forge, header[:2], status)
 		}
 	}
 }
@@ -228,8 +242,13 @@ func TestReplaysHaveNoEffect(t *testing.T) {
 	if got := w.metric(`waymark_webhooks_total{forge="github",outcome="replayed",repository="infra"}`); got != "3" {
 		t.Errorf("%s replays were counted", got)
 	}
-	for i := range 10_500 { // more than are remembered
-		deliver(strconv.Itoa(i), "id-"+strconv.Itoa(i))
+	for i := range 5_500 { // more than are remembered, each by its id and its body
+		body := strconv.Itoa(i)
+		req := httptest.NewRequest("POST", "/webhooks/infra", strings.NewReader(body))
+		req.Header.Set("X-GitHub-Event", "push")
+		req.Header.Set("X-GitHub-Delivery", "id-"+body)
+		req.Header.Set("X-Hub-Signature-256", "sha256="+hexMAC(hookSecret, body))
+		w.http.Config.Handler.ServeHTTP(httptest.NewRecorder(), req)
 		if i == 100 {
 			if got := deliver("0", "id-0"); got != "replayed" {
 				t.Errorf("after a hundred: %s", got)

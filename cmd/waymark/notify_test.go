@@ -226,3 +226,29 @@ notification "ops" {
 		}
 	}
 }
+
+// TestReplicasTellOnce: of two services on one database one tells, and the other
+// goes on when that one is killed.
+func TestReplicasTellOnce(t *testing.T) {
+	inbox := testkit.NewInbox(t)
+	f := newFleet(t, 2, fmt.Sprintf("notification \"all\" {\n  kind = \"webhook\"\n  url = %q\n  states = [\"succeeded\"]\n  batch = \"0s\"\n}\n", inbox.URL))
+	f.await("the place on record", func() bool { return len(f.notifications()) == 1 })
+	f.push("dev_us-east-1/research/1.0")
+	f.until("dev_us-east-1/research/1.0", release.Succeeded)
+	heard := func(tag string) (n int) {
+		for _, l := range inbox.Received() {
+			n += strings.Count(string(l.Body), tag)
+		}
+		return n
+	}
+	const once = `"tag":"dev_us-east-1/research/1.0"`
+	f.await("a message on record", func() bool { return heard(once) == 1 && f.notifications()["notification all"].Told == 1 })
+	f.all[0].kill()
+	f.ask(f.all[1])
+	f.push("dev_us-east-1/risk/1.0")
+	f.until("dev_us-east-1/risk/1.0", release.Succeeded)
+	f.await("another message", func() bool { return heard(`"tag":"dev_us-east-1/risk/1.0"`) == 1 })
+	if n := heard(once); n != 1 {
+		t.Errorf("the first run was told %d times", n)
+	}
+}
