@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
@@ -76,3 +77,24 @@ func JudgeOrder(cfg *config.Config, t release.Target, version tagparse.Version, 
 	}
 	return nil
 }
+
+// JudgeTime says until when a change has to wait, and for what: for windows and
+// freezes, as JudgeOpening said, or for its commit's soak, whichever takes longer;
+// zero where it need not wait. Where the environment does not wait, it is a refusal.
+func JudgeTime(cfg *config.Config, t release.Target, proven Promotion, opens time.Time, which string) (until time.Time, why string, err error) {
+	until, why = proven.Waits()
+	if opens.After(until) {
+		until, why = opens, which
+	}
+	if until.IsZero() {
+		return until, "", nil
+	}
+	if env, _ := cfg.Environment(t.Env); env.Outside == "refuse" {
+		return until, why, refuse("%s may not change now: %s; it may from %s on: push a tag with a new version then, or set outside = \"wait\" for %s",
+			t, why, stamp(until), t.Env)
+	}
+	return until, why, nil
+}
+
+// SayWaits is how the record says that a run waits.
+func SayWaits(until time.Time, why string) string { return pause{until, why}.String() }

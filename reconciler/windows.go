@@ -91,28 +91,19 @@ func (r *Reconciler) timely(ctx context.Context, t release.Target, kind release.
 		return nil, proven, nil
 	}
 	var p pause
+	var err error
 	if kind == release.Deploy || kind == release.Rollback {
-		var err error
 		if proven, err = r.promotion(ctx, t, commit); err != nil {
 			return nil, proven, err
 		}
-		p.until, p.why = proven.Waits()
 	}
 	if !overridden {
-		until, why, err := r.opening(ctx, t)
-		if err != nil {
+		if p.until, p.why, err = r.opening(ctx, t); err != nil {
 			return nil, proven, err
 		}
-		if until.After(p.until) {
-			p = pause{until, why}
-		}
 	}
-	if p.until.IsZero() {
-		return nil, proven, nil
-	}
-	if env, _ := r.Config.Config.Environment(t.Env); env.Outside == "refuse" {
-		return nil, proven, refuse("%s may not change now: %s; it may from %s on: push a tag with a new version then, or set outside = \"wait\" for %s",
-			t, p.why, stamp(p.until), t.Env)
+	if p.until, p.why, err = JudgeTime(r.Config.Config, t, proven, p.until, p.why); err != nil || p.until.IsZero() {
+		return nil, proven, err
 	}
 	return &p, proven, nil
 }
