@@ -93,13 +93,13 @@ func (u *users) evaluate(ctx context.Context, point string, input any, trace boo
 	}
 	var a answer
 	if stdout.over {
-		return a, fmt.Errorf("%w: the rules of package %s say more than %d MiB", release.ErrRefused, point, maxAnswer>>20)
+		return a, denial("the rules of package %s say more than %d MiB", point, maxAnswer>>20)
 	}
 	if err := strictly(stdout.Bytes(), &a); err != nil {
 		return a, fmt.Errorf("reading the answer of the rules of package %s: %w", point, err)
 	}
 	if a.Error != "" {
-		return a, fmt.Errorf("%w: %s", release.ErrRefused, oneLine(a.Error))
+		return a, denial("%s", oneLine(a.Error))
 	}
 	if a.Late != "" {
 		return a, lateError(a.Late, u.timeout)
@@ -124,16 +124,27 @@ func (u *users) whyEnded(point string, err error, late bool, said string) error 
 	exit, ended := errors.AsType[*exec.ExitError](err)
 	switch {
 	case outOfMemory.MatchString(said):
-		return fmt.Errorf("%w: %s needed more than %d MiB of memory: write the rules so that they need less, or raise policy { memory }", release.ErrRefused, at, u.memory>>20)
+		return denial("%s needed more than %d MiB of memory: write the rules so that they need less, or raise policy { memory }", at, u.memory>>20)
 	case late, ended && exit.ExitCode() == lateExit:
 		return lateError(at, u.timeout)
 	}
 	why := cmp.Or(panicked.FindString(said), last, err.Error())
-	return fmt.Errorf("%w: %s could not be evaluated: %s", release.ErrRefused, at, oneLine(why))
+	return denial("%s could not be evaluated: %s", at, oneLine(why))
 }
 
+// denial is an error that says no, and wraps release.ErrRefused.
+func denial(format string, args ...any) error { return &denied{fmt.Sprintf(format, args...)} }
+
+type denied struct{ text string }
+
+// Error says why.
+func (d *denied) Error() string { return d.text }
+
+// Unwrap gives release.ErrRefused.
+func (d *denied) Unwrap() error { return release.ErrRefused }
+
 func lateError(at string, timeout time.Duration) error {
-	return fmt.Errorf("%w: %s did not end within %s: write the rules so that they take less time, or raise policy { timeout }", release.ErrRefused, at, timeout)
+	return denial("%s did not end within %s: write the rules so that they take less time, or raise policy { timeout }", at, timeout)
 }
 
 // strictly decodes JSON without members that nobody reads.

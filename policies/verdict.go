@@ -132,7 +132,7 @@ func (v *verdict) addUsers(said answer) error {
 		for _, f := range set.found {
 			name := "data." + v.point + "." + set.name
 			if err := f.check(set.level); err != nil {
-				return fmt.Errorf("%w: %s: %w", release.ErrRefused, name, err)
+				return denial("%s: %s", name, err)
 			}
 			v.add(release.Finding{Rule: oneLine(cmp.Or(f.Rule, v.point+"."+set.name)), Message: f.Message, Resource: f.Resource,
 				File: oneLine(f.File), Line: f.Line, Link: oneLine(f.Link)},

@@ -13,12 +13,13 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/waymark-cd/waymark/policies"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/runner"
 )
 
 // TestMain lets the test binary be the programs that the tests start: the
-// runner, and a service that is killed while its runner goes on.
+// runner, the evaluator of an operator's rules, and a service that is killed while its runner goes on.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -26,6 +27,12 @@ func TestMain(m *testing.M) {
 			if err := runner.Main(context.Background(), runner.Config{PrepareBackend: localBackend}); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
+			}
+			os.Exit(0)
+		case policies.EvaluatorCommand:
+			if err := policies.Evaluate(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(2)
 			}
 			os.Exit(0)
 		case "service":
