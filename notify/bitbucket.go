@@ -47,7 +47,9 @@ func newBitbucketCloud(b forgeBase) (func(context.Context, status) error, error)
 func newBitbucketServer(b forgeBase) (func(context.Context, status) error, error) {
 	return func(ctx context.Context, s status) error {
 		body := b.bitbucketBody(s, "CANCELLED")
-		body.Ref = "refs/tags/" + s.run.Tag
+		if s.run.Tag != "" {
+			body.Ref = "refs/tags/" + s.run.Tag
+		}
 		return b.post(ctx, strings.TrimSuffix(b.cfg.URL, "/")+"/rest/api/latest/projects/"+url.PathEscape(b.owner)+"/repos/"+url.PathEscape(b.name)+
 			"/commits/"+url.PathEscape(s.run.Commit)+"/builds", body)
 	}, nil

@@ -108,11 +108,11 @@ func (s *Store) Notifications(ctx context.Context) ([]Notification, error) {
 	return all, nil
 }
 
-// RunsOfCommit counts the runs of a target that were queued after a run and are
-// for the same commit: what they tell of the commit is newer.
+// RunsOfCommit counts the runs of a target that were queued after a run, are of
+// its kind and for the same commit: what they tell of the commit is newer.
 func (s *Store) RunsOfCommit(ctx context.Context, r release.Run) (later int64, err error) {
-	err = s.db.row(ctx, "SELECT count(*) FROM runs WHERE env = $1 AND scope = $2 AND team = $3 AND id > $4 AND commit_id = $5",
-		r.Target.Env, r.Target.Scope, r.Target.Team, r.ID, r.Commit).Scan(&later)
+	err = s.db.row(ctx, "SELECT count(*) FROM runs WHERE env = $1 AND scope = $2 AND team = $3 AND id > $4 AND commit_id = $5 AND kind = $6",
+		r.Target.Env, r.Target.Scope, r.Target.Team, r.ID, r.Commit, string(r.Kind)).Scan(&later)
 	if err != nil {
 		return 0, fmt.Errorf("counting runs of commit %s: %w", r.Commit, err)
 	}
