@@ -30,8 +30,8 @@ func openNew(t *testing.T) (s *store.Store, url string) {
 	t.Cleanup(func() { _ = s.Close() })
 	admit(t, s, "dev_us-east-1/research/1.0")
 	admit(t, s, "dev_us-east-1/research/1.1")
-	for range 40 {
-		write(t, s, strings.Repeat("long ", 20_000))
+	for range 300 {
+		write(t, s, strings.Repeat("long ", 3_000))
 	}
 	return s, url
 }
