@@ -77,6 +77,7 @@ func (r *Reconciler) applyPlan(ctx context.Context, d *drive, rec store.Record, 
 				}
 				now.Applying, now.RunnerDir = true, filepath.Join(attemptDir(rec.ID, rec.Attempt), folder)
 				now.LockOwner, now.RanOn, now.StateBefore = r.LockOwner, r.Instance.ID, before
+				tellApply(details, *now)
 				return nil
 			}}, res, keys))
 		return err
@@ -142,6 +143,9 @@ func (r *Reconciler) resumeApply(ctx context.Context, d *drive, rec store.Record
 	if d.isLost() {
 		r.remember() // what its runner came to is told as evidence
 		return fmt.Errorf("%w: run %d was taken over by another instance", release.ErrConflict, rec.ID)
+	}
+	if err == nil {
+		rec.StateAfter = r.stateAfter(ctx, d, rec)
 	}
 	switch {
 	case errors.Is(err, ErrRunnerGone):

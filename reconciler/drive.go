@@ -392,7 +392,8 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 				if len(now.SoftGates) > 0 {
 					details["soft_gates"] = now.SoftGates
 				}
-				details["plan_digest"], details["changes"], details["applied"] = now.PlanDigest, now.Changes, res.Applied
+				details["changes"], details["applied"] = now.Changes, res.Applied
+				tellEnd(details, *now, rec.StateAfter)
 				return nil
 			}}, &res, nil))
 		return err

@@ -43,6 +43,9 @@ type Record struct {
 	// StateBefore is the state just before the apply began; nil where it was not
 	// read.
 	StateBefore *release.StateMark
+	// StateAfter is the state just after the apply ended, for the entry that tells
+	// of the end; it is not stored with the run.
+	StateAfter *release.StateMark
 	// PushedBy is who asked that the state which the run's apply left be pushed;
 	// empty otherwise.
 	PushedBy string

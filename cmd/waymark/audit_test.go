@@ -23,6 +23,7 @@ func onBothDatabases(t *testing.T, extra string, test func(t *testing.T, w *worl
 		w.env["WORLD_DATABASE"] = url
 		t.Cleanup(func() { // before the database goes
 			if w.stop != nil {
+				w.entriesFit()
 				w.stop()
 			}
 		})

@@ -137,6 +137,7 @@ func newAWSWorldWithout(t *testing.T, engine, lock, roles string) (*world, *test
 	}
 	t.Cleanup(func() {
 		if w.stop != nil {
+			w.entriesFit()
 			w.stop()
 		}
 		if t.Failed() {

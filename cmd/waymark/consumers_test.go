@@ -38,6 +38,7 @@ func taken(t *testing.T, sink *testkit.EventSink) (out []sinkEvent) {
 		if err := json.Unmarshal(m.Body, &e); err != nil || !m.Signed(sinkSecret) {
 			t.Fatalf("%v, signed %t: %s", err, m.Signed(sinkSecret), m.Body)
 		}
+		fits(t, "audit-event.v1.json", string(m.Body))
 		out = append(out, e)
 	}
 	return out

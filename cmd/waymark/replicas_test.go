@@ -72,6 +72,7 @@ func newFleetWith(t *testing.T, n int, heartbeat time.Duration, extra string, re
 		f.all = append(f.all, r)
 		t.Cleanup(func() {
 			if r.stop != nil {
+				r.entriesFit()
 				r.stop()
 			}
 			if t.Failed() {

@@ -97,6 +97,7 @@ func newWorld(t *testing.T, extra string) *world {
 	w.configure(extra)
 	t.Cleanup(func() {
 		if w.stop != nil {
+			w.entriesFit()
 			w.stop()
 		}
 		if t.Failed() {
