@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-cd/waymark/config"
+	"github.com/waymark-cd/waymark/policies"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/tagparse"
 )
@@ -87,6 +88,8 @@ func (g explainedGate) text() string {
 type explainedPolicy struct {
 	AllowedProviders []string `json:"allowed_providers,omitempty"`
 	AllowedModules   []string `json:"allowed_modules,omitempty"`
+	Protected        bool     `json:"protected"`          // the code may start no programs
+	Weakened         string   `json:"weakened,omitempty"` // which bundled rules ask for less than by themselves
 }
 
 // explainedTarget is what the tag means in one repository.
@@ -173,6 +176,9 @@ func (x *explainer) explain(ctx context.Context, name string) (*explanation, err
 	if x.keys, err = loadSigners(x.cfg); err != nil {
 		return nil, err
 	}
+	if err := checkPolicies(ctx, x.cfg); err != nil {
+		return nil, err
+	}
 	for _, r := range x.cfg.Repositories {
 		if len(x.cfg.Repositories) > 1 {
 			x.repository = r.Name
@@ -193,7 +199,8 @@ func (x *explainer) environment() {
 	}
 	x.e.Env = &explainedEnv{Approvals: env.Approvals, Approvers: append([]string{}, env.Approvers...), Expiry: env.ApprovalExpiry.String(),
 		PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
-	x.e.Policy = &explainedPolicy{x.cfg.Policy.AllowedProviders, x.cfg.Policy.AllowedModules}
+	x.e.Policy = &explainedPolicy{x.cfg.Policy.AllowedProviders, x.cfg.Policy.AllowedModules, env.Protected,
+		policies.Weakened(x.cfg.PolicySwitches(env.Name), "")}
 	if !x.target.IsGlobal() && x.cfg.GlobalRegion != "" {
 		x.e.Global = x.target.GlobalTwin().String()
 	}

@@ -219,20 +219,17 @@ func (e *evaluated) add(point string, a policies.Answer, err error, weakened str
 
 // askTag asks about the tag as the clone has it.
 func (t *policyTrial) askTag(ctx context.Context, e *policies.Engine) (policies.Answer, error) {
-	facts := release.TagFacts{Repository: t.repo.Name, Tag: t.tag.String(), Target: t.target, Version: t.tag.Version.String(),
-		Commit: t.commit, Account: t.d.Account, Now: time.Now()}
+	facts := release.TagFacts{Commit: t.commit, Now: time.Now()}
+	var err error
 	if t.found {
-		info, err := t.clone.Tag(ctx, t.ref)
-		if err != nil {
+		if facts, err = cloneFacts(ctx, t.clone, t.ref); err != nil {
 			return policies.Answer{}, err
 		}
-		facts.ObjectID, facts.Annotated, facts.Tagger, facts.TaggedAt = t.ref.ObjectID, info.Annotated, info.Tagger, info.TaggedAt
-		facts.Message, facts.Signed = info.Message, info.Signature != ""
 		if facts.SignedBy, err = t.signedBy(ctx); err != nil {
 			return policies.Answer{}, err
 		}
 	}
-	var err error
+	facts.Repository, facts.Tag, facts.Target, facts.Version, facts.Account = t.repo.Name, t.tag.String(), t.target, t.tag.Version.String(), t.d.Account
 	if facts.Reachable, _, err = t.clone.Reachable(ctx, t.commit); err != nil {
 		t.note("whether the commit is on branch %q is not known: %v", t.repo.Branch, err)
 	}

@@ -49,6 +49,8 @@ func (g *globals) renderExplanation(e *explanation) {
 	t.row("gates", orDash(strings.Join(gates, ", ")))
 	t.row("providers", orAny(e.Policy.AllowedProviders))
 	t.row("modules", orAny(e.Policy.AllowedModules))
+	t.row("programs", map[bool]string{true: "none: the environment is protected", false: "allowed"}[e.Policy.Protected])
+	t.row("weakened rules", orDash(e.Policy.Weakened))
 	t.row("signature", e.Signature.text())
 	t.row("approvals", strings.TrimSpace(fmt.Sprintf("%d %s", e.Env.Approvals, fromWhom(e.Env.Approvers))))
 	t.row("promotes from", orDash(e.Env.PromotesFrom))

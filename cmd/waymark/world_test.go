@@ -25,7 +25,7 @@ import (
 // TestMain lets the test binary be waymark itself: the service starts its
 // runners from it, and tests start a service that they can kill.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve", "drain"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve", "drain", "policy-evaluator"}, os.Args[1]) {
 		main()
 	}
 	os.Exit(m.Run())
