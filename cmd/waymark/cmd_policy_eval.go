@@ -237,6 +237,16 @@ func (t *policyTrial) askTag(ctx context.Context, e *policies.Engine) (policies.
 	return e.ExplainTag(ctx, facts)
 }
 
+// cloneFacts are what a clone tells of a tag to policies on tags.
+func cloneFacts(ctx context.Context, c *gitrepo.Clone, ref gitrepo.Ref) (release.TagFacts, error) {
+	info, err := c.Tag(ctx, ref)
+	if err != nil {
+		return release.TagFacts{}, err
+	}
+	return release.TagFacts{ObjectID: ref.ObjectID, Commit: info.Commit, Annotated: info.Annotated, Tagger: info.Tagger, TaggedAt: info.TaggedAt,
+		Message: info.Message, Signed: info.Signature != "", Now: time.Now()}, nil
+}
+
 // signedBy is who signed the tag; nobody where the service would not say.
 func (t *policyTrial) signedBy(ctx context.Context) (release.Signer, error) {
 	keys, err := loadSigners(t.cfg)

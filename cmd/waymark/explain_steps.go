@@ -112,9 +112,6 @@ func (x *explainer) inRepository(ctx context.Context, r config.Repository) error
 	if err != nil || d == nil {
 		return err
 	}
-	if err := x.policy(ctx, r, c, seen, d); err != nil {
-		return err
-	}
 	return x.code(ctx, c, seen, d)
 }
 
