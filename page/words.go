@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/a-h/templ"
+
 	"github.com/waymark-cd/waymark/api"
 )
 
@@ -21,7 +23,10 @@ type Frame struct {
 	// Live is the address of the stream whose "change" events make the page ask
 	// for itself again; empty: the page stays as it is.
 	Live string
-	Now  time.Time
+	// Beneath is drawn beneath the live content, and stays when that is fetched anew.
+	Beneath templ.Component
+	Scripts []string // names of the assets that this page runs beside its own frame's
+	Now     time.Time
 }
 
 // Ago says how long ago t was, in words.
