@@ -2,10 +2,10 @@ package page
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
-	"fmt"
 	"strings"
 	"time"
 
