@@ -46,8 +46,9 @@ build:
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/waymark ./cmd/waymark
 
 test:
-	@scripts/system-packages.sh postgresql openssh-server openssh-client gnupg nodejs npm
+	@scripts/system-packages.sh postgresql openssh-server openssh-client gnupg nodejs npm chromium
 	@scripts/dynalite.sh || true # the tests that miss it fail, and name it
+	@scripts/axe.sh || true # likewise
 	@$(GET) $(if $(PINNED),-pinned) tofu terraform terraform-1.5 tflint terraform-provider-time
 	@go test $(if $(RACE),-race) -count=1 -timeout 20m ./...
 

@@ -20,6 +20,7 @@ present() {
 	gnupg) command -v gpg >/dev/null && command -v gpgconf >/dev/null ;;
 	nodejs) command -v node >/dev/null ;;
 	npm) command -v npm >/dev/null ;;
+	chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
 	*)
 		echo "scripts/system-packages.sh does not know the package $1: say in present() what it gives" >&2
 		return 0
