@@ -23,7 +23,8 @@ type Target struct {
 	Region    string    `json:"region" doc:"Region that it is deployed from"`
 	Backend   Backend   `json:"backend" doc:"Where the state lives"`
 	Deployed  *Deployed `json:"deployed,omitempty" doc:"The last deployment that succeeded; absent where there is none"`
-	LatestRun *Run      `json:"latest_run,omitempty" doc:"The newest run; absent where there is none"`
+	Destroyed *Deployed `json:"destroyed,omitempty" doc:"What was removed last, where nothing came after it"`
+	LatestRun *Run      `json:"latest_run,omitempty" doc:"The newest run that may change it; absent where there is none"`
 }
 
 // String prints the target as its tags begin: <env>_<scope>/<team>.
@@ -51,7 +52,8 @@ type Run struct {
 	ID                string            `json:"id" doc:"Decimal id" example:"42"`
 	Kind              string            `json:"kind" enum:"deploy,drift,rollback,destroy,plan"`
 	Repository        string            `json:"repository" doc:"Name of the repository in the configuration"`
-	Tag               string            `json:"tag" example:"dev_us-east-1/research/1.2"`
+	Tag               string            `json:"tag" example:"dev_us-east-1/research/1.2" doc:"Empty for a plan of a ref"`
+	Ref               string            `json:"ref,omitempty" doc:"The branch or commit that a plan without a tag is of" example:"main"`
 	Version           string            `json:"version" example:"1.2"`
 	Commit            string            `json:"commit"`
 	Target            TargetRef         `json:"target"`
@@ -67,6 +69,8 @@ type Run struct {
 	Approvals         []Approval        `json:"approvals" nullable:"false"`
 	Requirements      []Requirement     `json:"requirements" nullable:"false" doc:"The approvals that the plan needs; those that the plan itself is the reason for are there once it is"`
 	ApproveBy         time.Time         `json:"approve_by,omitzero" doc:"Until when the plan may be approved and applied; absent for ever"`
+	WaitUntil         time.Time         `json:"wait_until,omitzero" doc:"Until when it waits for a window, the end of a freeze or of a soak, at the earliest; absent where it waits for none"`
+	OverriddenBy      string            `json:"overridden_by,omitempty" doc:"Who let it go on outside of its time"`
 	ApproversMissing  string            `json:"approvers_missing,omitempty" doc:"Whose approvals a plan that waits still needs, for people"`
 	Outputs           map[string]string `json:"outputs,omitempty" doc:"Outputs of the applied code, sensitive ones masked"`
 	Evidence          *Evidence         `json:"evidence,omitempty" doc:"Of a run that is, or was, unknown: what can be told of its apply"`
@@ -260,7 +264,7 @@ type AuditPage struct {
 	Head    AuditHead    `json:"head" doc:"The log as a whole, as of this answer"`
 }
 
-// Decision is the body of approve, reject, cancel, retry and resolve.
+// Decision is the body of approve, reject, cancel, retry, resolve and override.
 type Decision struct {
 	_      struct{} `additionalProperties:"false"` // a misspelt member is an error
 	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why; reject needs one"`

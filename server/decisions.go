@@ -38,6 +38,8 @@ func (s *Server) decideRun(ctx context.Context, id string, action release.Verdic
 	switch {
 	case action == release.Reject && v.Reason == "":
 		return release.Run{}, fmt.Errorf("%w: reject needs a reason", release.ErrInvalid)
+	case action == release.Override && v.Reason == "":
+		return release.Run{}, fmt.Errorf("%w: override needs a reason", release.ErrInvalid)
 	case action == release.Resolve && v.As == "":
 		return release.Run{}, fmt.Errorf("%w: resolve needs as, one of replan, accept, abandon and push_state", release.ErrInvalid)
 	case action != release.Resolve && v.As != "":

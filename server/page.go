@@ -170,7 +170,7 @@ func (s *Server) loadBoard(ctx context.Context) (boardBody, error) {
 	body := boardBody{Targets: mapped(targets, wireTarget), Runs: mapped(runs, wireRun), Refused: mapped(refused, wireRelease), Instances: instances}
 	for _, t := range body.Targets {
 		switch r := t.LatestRun; {
-		case r == nil:
+		case r == nil || r.WaitsForTime():
 		case r.State == api.StateAwaitingApproval || r.State == api.StateUnknown:
 			body.Waiting++
 		case !r.Ended():
@@ -218,7 +218,7 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body.Log, body.LogCut = s.logTail(r.Context(), run.ID)
-	f := s.frame(r, "Run "+body.Run.ID+", "+body.Run.Tag, body)
+	f := s.frame(r, "Run "+body.Run.ID+", "+body.Run.Name(), body)
 	if !run.State.Ended() && !body.Decides { // what somebody types would be lost
 		f.Refresh = refreshEvery
 	}

@@ -50,10 +50,12 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 		{release.Cancel, "Stop a run"},
 		{release.Retry, "Queue a fresh run of the same release"},
 		{release.Resolve, "Settle a run whose apply ended unseen; needs as"},
+		{release.Override, "Let a run go on that waits for a window or the end of a freeze; needs a reason"},
 	} {
 		register(s, a, post("runs/{id}/"+string(d.action), string(d.action)+"-run", d.summary), s.decide(d.action))
 	}
 	register(s, a, post("runs/{id}/evidence", "gather-evidence", "Gather again what can be told of a run whose end is unknown"), s.gatherEvidence)
+	s.registerOrders(a)
 	register(s, a, get("locks", "list-locks", "Held locks of states, and whose they are"), s.listLocks)
 	register(s, a, post("targets/{env}/{scope}/{team}/unlock", "unlock-target", "Release the lock of a state: that of our own dead run, or any other with force and its id"), s.unlock)
 	register(s, a, get("instances", "list-instances", "The processes of the service, and what each has in hand"), s.listInstances)

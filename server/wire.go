@@ -33,13 +33,13 @@ func utc(t time.Time) time.Time {
 func wireRun(r release.Run) api.Run {
 	return api.Run{
 		ID: release.FormatID(r.ID), Kind: string(r.Kind), Repository: r.Repository,
-		Tag: r.Tag, Version: r.Version, Commit: r.Commit,
+		Tag: r.Tag, Ref: r.Ref, Version: r.Version, Commit: r.Commit,
 		Target: api.TargetRef{Env: r.Target.Env, Scope: r.Target.Scope, Team: r.Target.Team, Account: r.Account},
 		State:  string(r.State), Stages: mapped(r.Stages, wireStage),
 		Changes: api.Changes(r.Changes), Findings: api.FindingCount(r.Findings),
 		SoftGates: r.SoftGates, Reason: r.Reason, Attempt: r.Attempt, PlanDigest: r.PlanDigest,
 		ApprovalsRequired: r.ApprovalsRequired, Approvals: mapped(r.Approvals, wireApproval),
-		Requirements: wireRequirements(r), ApproveBy: utc(r.ApproveBy), ApproversMissing: missing(r),
+		Requirements: wireRequirements(r), ApproveBy: utc(r.ApproveBy), WaitUntil: utc(r.WaitUntil), OverriddenBy: r.OverriddenBy, ApproversMissing: missing(r),
 		Outputs: r.Outputs, Evidence: wireEvidence(r.Evidence), CreatedBy: r.CreatedBy,
 		CreatedAt: utc(r.CreatedAt), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 	}
@@ -78,15 +78,19 @@ func wireTarget(t store.TargetStatus) api.Target {
 		Env: t.Target.Env, Scope: t.Target.Scope, Team: t.Target.Team, Account: t.Account, Region: t.Region,
 		Backend: api.Backend{Kind: t.Backend.Kind, Bucket: t.Backend.Bucket, Key: t.Backend.Key, Lock: t.Backend.Lock},
 	}
-	if d := t.Deployed; d != nil {
-		out.Deployed = &api.Deployed{Version: d.Version, Tag: d.Tag, Commit: d.Commit,
-			RunID: release.FormatID(d.ID), At: utc(d.FinishedAt)}
-	}
+	out.Deployed, out.Destroyed = wireDeployed(t.Deployed), wireDeployed(t.Destroyed)
 	if t.Latest != nil {
 		latest := wireRun(*t.Latest)
 		out.LatestRun = &latest
 	}
 	return out
+}
+
+func wireDeployed(r *release.Run) *api.Deployed {
+	if r == nil {
+		return nil
+	}
+	return &api.Deployed{Version: r.Version, Tag: r.Tag, Commit: r.Commit, RunID: release.FormatID(r.ID), At: utc(r.FinishedAt)}
 }
 
 func wireRelease(r release.Release) api.Release {

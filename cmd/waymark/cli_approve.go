@@ -83,7 +83,7 @@ func (g *globals) lookBefore(ctx context.Context, id string, d *api.Decision, as
 
 // renderQuestion prints what an approval is asked for.
 func (p runPage) renderQuestion(w io.Writer, now time.Time, colour bool) {
-	fmt.Fprintf(w, "%s  %s\n", bold.on("Run "+clean(p.run.ID), colour), clean(p.run.Tag))
+	fmt.Fprintf(w, "%s  %s\n", bold.on("Run "+clean(p.run.ID), colour), clean(p.run.Name()))
 	p.renderFacts(w, now, colour)
 	if p.plan != nil {
 		renderPlan(w, *p.plan, colour)

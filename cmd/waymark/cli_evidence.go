@@ -27,7 +27,7 @@ func newRunsEvidenceCommand(g *globals) *cobra.Command {
 			if out.json() {
 				return printJSON(g.stdout, run, "  ")
 			}
-			fmt.Fprintf(g.stdout, "Run %s  %s  %s\n", clean(run.ID), clean(run.Tag), paintOf(run.State).on(clean(run.State), g.colour))
+			fmt.Fprintf(g.stdout, "Run %s  %s  %s\n", clean(run.ID), clean(run.Name()), paintOf(run.State).on(clean(run.State), g.colour))
 			renderEvidence(g.stdout, run, time.Now(), g.colour)
 			return nil
 		})

@@ -47,7 +47,7 @@ func loadRunPage(ctx context.Context, c *api.Client, id string) (runPage, error)
 
 func (p runPage) render(w io.Writer, now time.Time, colour bool) {
 	r := p.run
-	fmt.Fprintf(w, "%s  %s  %s\n", bold.on("Run "+clean(r.ID), colour), clean(r.Tag), paintOf(r.State).on(clean(r.State), colour))
+	fmt.Fprintf(w, "%s  %s  %s\n", bold.on("Run "+clean(r.ID), colour), clean(r.Name()), paintOf(r.State).on(clean(r.State), colour))
 	p.renderFacts(w, now, colour)
 	section(w, "Stages", "", colour)
 	stages := table{indent: "  "}
@@ -106,6 +106,12 @@ func (p runPage) renderFacts(w io.Writer, now time.Time, colour bool) {
 	}
 	if r.PlanDigest != "" {
 		facts.row("plan digest", r.PlanDigest)
+	}
+	if r.WaitsForTime() {
+		facts.row("waits until", r.WaitUntil.Format(time.RFC3339))
+	}
+	if r.OverriddenBy != "" {
+		facts.row("let go on by", r.OverriddenBy)
 	}
 	if r.Reason != "" {
 		facts.row("reason", r.Reason)
@@ -190,12 +196,18 @@ func whyNot(f api.Finding) string {
 func nextSteps(r api.Run) []string {
 	id := clean(r.ID)
 	switch r.State {
-	case api.StateAwaitingApproval:
+	case api.StateAwaitingApproval, api.StateQueued:
+		if r.WaitsForTime() {
+			return []string{"waymark runs override " + id + " --reason \"…\"   outside of its time", "waymark runs cancel " + id}
+		}
+		if r.State == api.StateQueued {
+			return []string{"waymark runs logs -f " + id, "waymark runs cancel " + id}
+		}
 		if r.ApproversMissing == "" { // it waits for its time
 			return []string{"waymark runs reject " + id + " --reason \"…\""}
 		}
 		return []string{"waymark runs approve " + id, "waymark runs reject " + id + " --reason \"…\""}
-	case api.StateQueued, api.StateRunning:
+	case api.StateRunning:
 		return []string{"waymark runs logs -f " + id, "waymark runs cancel " + id}
 	case api.StateUnknown:
 		steps := []string{"waymark runs resolve " + id + " --replan      plan again and apply what is left",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ func newRunsCommand(g *globals) *cobra.Command {
 		newApproveCommand(g), newRejectCommand(g),
 		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
 		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
+		newDecideCommand(g, release.Override, "Let a run go on that waits for a window or the end of a freeze"),
 		newResolveCommand(g), newRunsEvidenceCommand(g), newRunsReportCommand(g))
 	return cmd
 }
@@ -73,7 +75,7 @@ func (g *globals) renderRuns(list api.RunList, now time.Time) {
 	}
 	t := table{header: []string{"RUN", "TARGET", "VERSION", "KIND", "STATE", "CHANGES", "CREATED", "TOOK"}}
 	for _, r := range list.Runs {
-		t.row(r.ID, r.Target.String(), r.Version, r.Kind, cell{r.State, paintOf(r.State)}, changesShort(r.Changes),
+		t.row(r.ID, r.Target.String(), versionOf(r), r.Kind, cell{stateOf(r), paintOf(r.State)}, changesShort(r.Changes),
 			ago(now, r.CreatedAt), took(now, r.StartedAt, r.FinishedAt))
 	}
 	t.write(g.stdout, g.colour)
@@ -116,7 +118,7 @@ func newRunsShowCommand(g *globals) *cobra.Command {
 func newRunsLogsCommand(g *globals) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{Use: "logs ID", Short: "Print the log of a run", Args: runIDArg}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends, also over restarts of the service")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return g.withClient(func(c *api.Client) error {
 			return c.Logs(cmd.Context(), args[0], follow, &cleanWriter{w: g.stdout})
@@ -141,7 +143,7 @@ func newRunsWaitCommand(g *globals) *cobra.Command {
 			if out.json() {
 				err = printJSON(g.stdout, run, "  ")
 			} else {
-				_, err = fmt.Fprintf(g.stdout, "run %s of %s %s\n", clean(run.ID), clean(run.Tag), clean(run.State))
+				_, err = fmt.Fprintf(g.stdout, "run %s of %s %s\n", clean(run.ID), clean(run.Name()), clean(run.State))
 			}
 			if err == nil && run.State != api.StateSucceeded {
 				err = &exitError{exitRunFailed, fmt.Errorf("run %s ended as %s: %s (waymark runs show %s)",
@@ -192,6 +194,9 @@ func newDecideCommand(g *globals, action release.VerdictAction, short string) *c
 	cmd.Flags().StringVar(&d.Reason, "reason", "", "why; it is kept in the audit log")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if action == release.Override && strings.TrimSpace(d.Reason) == "" {
+			return usageErrorf("override needs --reason: say why it cannot wait, for the audit log")
+		}
 		return g.decide(cmd.Context(), args[0], action, d, out.json())
 	}
 	return cmd
@@ -238,7 +243,7 @@ func (g *globals) decide(ctx context.Context, id string, action release.VerdictA
 		if asJSON {
 			return printJSON(g.stdout, run, "  ")
 		}
-		fmt.Fprintf(g.stdout, "%s: run %s of %s is %s\n", action, clean(run.ID), clean(run.Tag),
+		fmt.Fprintf(g.stdout, "%s: run %s of %s is %s\n", action, clean(run.ID), clean(run.Name()),
 			paintOf(run.State).on(clean(run.State), g.colour))
 		if run.ApproversMissing != "" {
 			fmt.Fprintf(g.stdout, "it still needs %s\n", clean(run.ApproversMissing))

@@ -77,20 +77,33 @@ func renderBoard(w io.Writer, targets []api.Target, now time.Time, colour bool) 
 		version, commit, when := "-", "-", "-"
 		if d := t.Deployed; d != nil {
 			version, commit, when = d.Version, shortCommit(d.Commit), ago(now, d.At)
+		} else if d := t.Destroyed; d != nil {
+			version, when = "destroyed", ago(now, d.At)
 		}
-		run, state := "-", "-"
+		run, state := "-", cell{"-", paintOf("-")}
 		if r := t.LatestRun; r != nil {
-			run, state = r.ID, r.State
+			run, state = r.ID, cell{stateOf(*r), paintOf(r.State)}
 		}
-		board.row(t.String(), version, commit, when, run, cell{state, paintOf(state)})
+		board.row(t.String(), version, commit, when, run, state)
 	}
 	board.write(w, colour)
 }
 
+// stateOf is a run's state, with until when it waits.
+func stateOf(r api.Run) string {
+	if r.WaitsForTime() {
+		return r.State + " until " + r.WaitUntil.Format(time.RFC3339)
+	}
+	return r.State
+}
+
+// versionOf is a run's version, or what it plans without one.
+func versionOf(r api.Run) string { return cmp.Or(r.Ref, r.Version) }
+
 // renderWaiting says what to look at where a target waits for a person.
 func renderWaiting(w io.Writer, targets []api.Target) {
 	for _, t := range targets {
-		if r := t.LatestRun; r != nil && (r.State == api.StateAwaitingApproval || r.State == api.StateUnknown) {
+		if r := t.LatestRun; r != nil && !r.WaitsForTime() && (r.State == api.StateAwaitingApproval || r.State == api.StateUnknown) {
 			fmt.Fprintf(w, "%s waits for a person: waymark runs show %s\n", clean(t.String()), clean(r.ID))
 		}
 	}
@@ -108,6 +121,8 @@ func renderTarget(w io.Writer, t api.Target, now time.Time, colour bool) {
 	}
 	if d := t.Deployed; d != nil {
 		facts.row("deployed", fmt.Sprintf("%s (commit %s, run %s, %s)", d.Version, shortCommit(d.Commit), d.RunID, ago(now, d.At)))
+	} else if d := t.Destroyed; d != nil {
+		facts.row("destroyed", fmt.Sprintf("%s (run %s, %s)", d.Version, d.RunID, ago(now, d.At)))
 	} else {
 		facts.row("deployed", "nothing yet")
 	}

@@ -105,6 +105,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
 		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: s.instance(id), Pools: options.Pools, Logger: log, Metrics: registry}
 	driving.Heartbeat, driving.KeepState = cfg.Server.Heartbeat, runner.KeepState
+	driving.Rev = revs(remotes)
 	driving.JudgeTag = judgeTag
 	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
 		return s, err
@@ -126,7 +127,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 		return s, err
 	}
 	web, err := withIdentity(cfg, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
-		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint,
+		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint, Order: s.reconciler.Order,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Notifications: notificationNames(cfg),
 		Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry})
