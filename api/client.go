@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -171,13 +172,19 @@ func (c *Client) Unlock(ctx context.Context, t TargetRef, u Unlock) (LockList, e
 }
 
 // Logs copies the run's log to w as text lines. With follow it goes on until
-// the run ends or ctx does.
+// the run ends or ctx does, and takes a log that breaks off up again.
 func (c *Client) Logs(ctx context.Context, id string, follow bool, w io.Writer) error {
-	var q url.Values
 	if follow {
-		q = url.Values{"follow": {"true"}}
+		end, err := c.FollowLog(ctx, id, 0, func(l LogLine) error {
+			_, err := fmt.Fprintln(w, l)
+			return err
+		})
+		if err == nil {
+			_, err = fmt.Fprintln(w, end.Line(id))
+		}
+		return err
 	}
-	resp, err := c.send(ctx, http.MethodGet, "runs/"+escape(id)+"/logs", q, nil)
+	resp, err := c.send(ctx, http.MethodGet, "runs/"+escape(id)+"/logs", nil, nil)
 	if err != nil {
 		return err
 	}
@@ -222,17 +229,17 @@ func call[T any](ctx context.Context, c *Client, method, path string, q url.Valu
 }
 
 // send does one exchange up to the header of the answer, and turns an answer
-// that is no success into a *Problem.
-func (c *Client) send(ctx context.Context, method, path string, q url.Values, body []byte) (*http.Response, error) {
+// that is no success into a *Problem. header wins over what is sent otherwise.
+func (c *Client) send(ctx context.Context, method, path string, q url.Values, body []byte, header ...http.Header) (*http.Response, error) {
 	address := c.base.String() + "/api/v1/" + path
 	if len(q) > 0 {
 		address += "?" + q.Encode()
 	}
-	return c.sendTo(ctx, method, address, body)
+	return c.sendTo(ctx, method, address, body, header...)
 }
 
 // sendTo is send for an address of its own.
-func (c *Client) sendTo(ctx context.Context, method, address string, body []byte) (*http.Response, error) {
+func (c *Client) sendTo(ctx context.Context, method, address string, body []byte, header ...http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("addressing %q: %w", address, err)
@@ -244,6 +251,9 @@ func (c *Client) sendTo(ctx context.Context, method, address string, body []byte
 	}
 	if method != http.MethodGet {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range header {
+		maps.Copy(req.Header, h)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

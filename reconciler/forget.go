@@ -189,7 +189,7 @@ func (r *Reconciler) goneLog(run release.Run) string {
 	if !r.logExpired(run, r.Now()) {
 		return ""
 	}
-	return fmt.Sprintf("the log was removed after %s, as retention { logs } says\n", span(r.retention().Logs))
+	return fmt.Sprintf("the log was removed after %s, as retention { logs } says", span(r.retention().Logs))
 }
 
 // span writes a time as configurations do.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +61,7 @@ func TestSameFencesOffAnEarlierAttempt(t *testing.T) {
 	}
 }
 
-func TestCopyEventsSkipsATornLine(t *testing.T) {
+func TestLogSkipsATornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	var file bytes.Buffer
@@ -80,19 +79,19 @@ func TestCopyEventsSkipsATornLine(t *testing.T) {
 	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	next, err := copyEvents(&out, path, 0)
+	var got []release.LogLine
+	out := &logReader{from: 2, each: func(l release.LogLine) error { got = append(got, l); return nil }}
+	next, err := out.file(path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "03:04:05.006 plan     == running\n03:04:05.006 plan     hello\n"
-	if out.String() != want {
-		t.Errorf("got %q", out.String())
+	if want := []release.LogLine{{N: 2, At: at, Stage: release.StagePlan, Text: "hello"}}; !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
 	}
 	if rest := file.Len() - int(next); rest != len("{\"type\":\"log\",\"mess") {
 		t.Errorf("%d bytes are left for the next look", rest)
 	}
-	if n, err := copyEvents(&out, path+".missing", 5); n != 5 || err != nil {
+	if n, err := out.file(path+".missing", 5); n != 5 || err != nil {
 		t.Errorf("a file that is not there yet: %d, %v", n, err)
 	}
 }

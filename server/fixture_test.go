@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +33,7 @@ type world struct {
 	file   string // of the database
 	store  *store.Store
 	cfg    server.Config
+	server *server.Server
 	http   *httptest.Server
 	client *api.Client
 	log    *lockedBuffer
@@ -74,9 +76,9 @@ func newWorld(t *testing.T, change func(*server.Config)) *world {
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Decide: w.decide,
 		Hint:   func(repository string) { w.hints = append(w.hints, repository) },
-		Logs: func(_ context.Context, id int64, _ bool, out io.Writer) error {
-			_, err := fmt.Fprintf(out, "log of run %d\n%s\n", id, evil)
-			return err
+		Logs: func(ctx context.Context, id, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+			err := errors.Join(each(release.LogLine{N: 1, Text: fmt.Sprintf("log of run %d", id)}), each(release.LogLine{N: 2, Text: evil}))
+			return release.Run{}, err
 		},
 		WebhookSecrets: map[string]string{"infra": "s3cret", "open": ""},
 	}
@@ -87,6 +89,7 @@ func newWorld(t *testing.T, change func(*server.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.server = srv
 	w.http = httptest.NewUnstartedServer(nil)
 	w.http.Config = srv.HTTPServer()
 	w.http.Start()

@@ -2,23 +2,32 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/release"
 )
+
+// textLasts is how long a log is followed as text.
+const textLasts = 24 * time.Hour
 
 type logsInput struct {
 	ID     string `path:"id" maxLength:"20" doc:"Decimal id" example:"42"`
 	Follow bool   `query:"follow" doc:"Go on until the run ends"`
+	From   int64  `query:"from" minimum:"0" doc:"Number of the first line, from 1"`
+	Last   int64  `header:"Last-Event-ID" minimum:"0" doc:"Number of the last line that is known; it wins over from"`
+	Accept string `header:"Accept" doc:"text/event-stream for numbered lines as events, which follow until the run ends; anything else for text"`
 }
 
-// logs streams a run's log. Errors before the first line are problems; later
-// ones break the connection, so that no reader takes a part for the whole.
+// logs streams a run's log.
 func (s *Server) logs(ctx context.Context, in *logsInput) (*huma.StreamResponse, error) {
 	run, err := s.run(ctx, in.ID)
 	if err == nil && s.cfg.Logs == nil {
@@ -35,11 +44,25 @@ func (s *Server) logs(ctx context.Context, in *logsInput) (*huma.StreamResponse,
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer func() { <-s.followers }()
 		_, w := humago.Unwrap(hc)
-		s.streamLog(hc.Context(), run.ID, in.Follow, w)
+		from := in.From
+		if in.Last > 0 {
+			from = in.Last + 1
+		}
+		if strings.Contains(in.Accept, "text/event-stream") {
+			ctx, end := s.live(hc.Context(), streamLasts)
+			defer end()
+			s.streamLines(ctx, run.ID, from, w)
+			return
+		}
+		ctx, end := s.live(hc.Context(), textLasts) // whose reader cannot come back to where it was
+		defer end()
+		s.streamText(ctx, run.ID, from, in.Follow, w)
 	}}, nil
 }
 
-func (s *Server) streamLog(ctx context.Context, id int64, follow bool, w http.ResponseWriter) {
+// streamText sends a log as text. Errors after the header break the connection, so
+// that no reader takes a part for the whole.
+func (s *Server) streamText(ctx context.Context, id, from int64, follow bool, w http.ResponseWriter) {
 	out := &logWriter{w: w, rc: http.NewResponseController(w)}
 	_ = out.rc.SetReadDeadline(time.Time{}) // a follower has nothing more to send
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -48,40 +71,127 @@ func (s *Server) streamLog(ctx context.Context, id int64, follow bool, w http.Re
 		return
 	}
 	defer pushDeadline(out.rc) // for what ends the answer
-	if err := s.cfg.Logs(ctx, id, follow, out); err != nil {
-		if ctx.Err() == nil && out.err == nil {
-			s.log.ErrorContext(ctx, "log broke off", "request_id", requestID(ctx), "run", id, "error", err)
-		}
+	send := out.put
+	if follow {
+		send = func(p []byte) error { _, err := out.Write(p); return err }
+	}
+	run, err := s.cfg.Logs(ctx, id, from, follow, func(l release.LogLine) error {
+		return send([]byte(wireLine(l).String() + "\n"))
+	})
+	if err == nil && run.State.Ended() {
+		err = send([]byte(wireEnd(run).Line(release.FormatID(id)) + "\n"))
+	}
+	if err != nil {
+		s.logBrokeOff(ctx, out, id, err)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// logWriter sends each piece of a log at once. A reader that does not take a
-// piece in time is cut off: it blocks its own request and nothing else.
+// streamLines sends a log as events: each line with its number as id and, once the
+// run has ended, how. A stream that breaks off lacks that, and is taken up again.
+func (s *Server) streamLines(ctx context.Context, id, from int64, w http.ResponseWriter) {
+	out := s.openStream(w)
+	defer pushDeadline(out.rc)
+	stop := out.keepAlive(ctx)
+	run, err := s.cfg.Logs(ctx, id, from, true, func(l release.LogLine) error {
+		data, err := json.Marshal(wireLine(l))
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "id: %d\nevent: line\ndata: %s\n\n", l.N, data)
+		return err
+	})
+	stop()
+	if err == nil {
+		var data []byte
+		if data, err = json.Marshal(wireEnd(run)); err == nil {
+			_, err = fmt.Fprintf(out, "event: end\ndata: %s\n\n", data)
+		}
+	}
+	if err != nil {
+		s.logBrokeOff(ctx, out, id, err)
+	}
+}
+
+func (s *Server) logBrokeOff(ctx context.Context, out *logWriter, id int64, err error) {
+	if ctx.Err() == nil && out.err == nil {
+		s.log.ErrorContext(ctx, "log broke off", "request_id", requestID(ctx), "run", id, "error", err)
+	}
+}
+
+func wireLine(l release.LogLine) api.LogLine {
+	return api.LogLine{N: l.N, At: utc(l.At), Stage: string(l.Stage), State: string(l.State), Text: l.Text}
+}
+
+func wireEnd(run release.Run) api.LogEnd {
+	return api.LogEnd{State: string(run.State), Reason: run.Reason}
+}
+
+// logWriter sends each piece of a stream at once. A reader that does not take a
+// piece in time is cut off: it blocks its own request and nothing else. It is safe
+// for use by several goroutines.
 type logWriter struct {
-	w   http.ResponseWriter
-	rc  *http.ResponseController
-	err error
+	w  http.ResponseWriter
+	rc *http.ResponseController
+
+	mu   sync.Mutex
+	err  error
+	last time.Time // of the last piece
 }
 
 // Write sends p, and fails for good once the reader is gone.
 func (l *logWriter) Write(p []byte) (int, error) {
-	if l.err != nil {
-		return 0, l.err
+	if err := l.put(p); err != nil {
+		return 0, err
 	}
-	pushDeadline(l.rc)
-	if _, l.err = l.w.Write(p); l.err != nil {
-		return 0, l.err
+	return len(p), l.flush()
+}
+
+// put is Write for a piece that others follow at once.
+func (l *logWriter) put(p []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		pushDeadline(l.rc)
+		_, l.err = l.w.Write(p)
+		l.last = time.Now()
 	}
-	if l.err = l.flush(); l.err != nil {
-		return 0, l.err
-	}
-	return len(p), nil
+	return l.err
 }
 
 func (l *logWriter) flush() error {
-	pushDeadline(l.rc)
-	err := l.rc.Flush()
-	_ = l.rc.SetWriteDeadline(time.Time{}) // the next line may be long in coming
-	return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		pushDeadline(l.rc)
+		l.err = l.rc.Flush()
+		_ = l.rc.SetWriteDeadline(time.Time{}) // the next line may be long in coming
+	}
+	return l.err
+}
+
+// keepAlive sends a comment where nothing else is to be sent, until ctx ends or
+// stop, which waits for it, is called.
+func (l *logWriter) keepAlive(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(heartEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				l.mu.Lock()
+				quiet := time.Since(l.last) >= heartEvery
+				l.mu.Unlock()
+				if quiet {
+					_, _ = l.Write([]byte(": nothing new\n\n")) // l remembers what went wrong
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
 }

@@ -16,16 +16,18 @@ import (
 func TestLogsFollowLineByLine(t *testing.T) {
 	lines, read := make(chan string), make(chan bool)
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _ int64, follow bool, out io.Writer) error {
+		c.Logs = func(_ context.Context, _, _ int64, follow bool, each func(release.LogLine) error) (release.Run, error) {
 			if !follow {
-				return errors.New("was to follow")
+				return release.Run{}, errors.New("was to follow")
 			}
+			n := int64(0)
 			for line := range lines {
-				if _, err := io.WriteString(out, line); err != nil {
-					return err
+				n++
+				if err := each(release.LogLine{N: n, Text: line}); err != nil {
+					return release.Run{}, err
 				}
 			}
-			return nil
+			return release.Run{State: release.Succeeded}, nil
 		}
 	})
 	id := release.FormatID(w.admit("dev_us-east-1/research/1.0"))
@@ -38,7 +40,7 @@ func TestLogsFollowLineByLine(t *testing.T) {
 	}()
 	go func() {
 		for i := range 3 {
-			lines <- fmt.Sprintf("line %d\n", i)
+			lines <- fmt.Sprintf("line %d", i)
 			<-read // the next line comes only when this one has arrived
 		}
 		close(lines)
@@ -50,6 +52,9 @@ func TestLogsFollowLineByLine(t *testing.T) {
 		}
 		read <- true
 	}
+	if !scanner.Scan() || scanner.Text() != "run 1 succeeded" {
+		t.Errorf("the end: %q, %v", scanner.Text(), scanner.Err())
+	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -57,9 +62,9 @@ func TestLogsFollowLineByLine(t *testing.T) {
 
 func TestLogsThatBreakOffAreNotTakenForWhole(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _ int64, _ bool, out io.Writer) error {
-			_, _ = io.WriteString(out, "half\n")
-			return errors.New("the disk is gone")
+		c.Logs = func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+			_ = each(release.LogLine{N: 1, Text: "half"})
+			return release.Run{}, errors.New("the disk is gone")
 		}
 	})
 	id := release.FormatID(w.admit("dev_us-east-1/research/1.0"))
@@ -75,12 +80,12 @@ func TestReaderThatLeavesOrSleepsBlocksNothing(t *testing.T) {
 	ended := make(chan error, 1)
 	began := make(chan bool)
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(ctx context.Context, _ int64, _ bool, out io.Writer) error {
+		c.Logs = func(ctx context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
 			close(began)
-			for {
-				if _, err := io.WriteString(out, strings.Repeat("x", 1<<16)); err != nil {
+			for n := int64(1); ; n++ {
+				if err := each(release.LogLine{N: n, Text: strings.Repeat("x", 1<<16)}); err != nil {
 					ended <- err
-					return err
+					return release.Run{}, err
 				}
 			}
 		}

@@ -232,7 +232,14 @@ func (s *Server) logTail(ctx context.Context, id int64) (text string, cut bool) 
 		return "", false
 	}
 	var tail tailWriter
-	if err := s.cfg.Logs(ctx, id, false, &tail); err != nil && !errors.Is(err, release.ErrNotFound) {
+	run, err := s.cfg.Logs(ctx, id, 0, false, func(l release.LogLine) error {
+		_, err := tail.Write([]byte(wireLine(l).String() + "\n"))
+		return err
+	})
+	if err == nil && run.State.Ended() {
+		_, _ = tail.Write([]byte(wireEnd(run).Line(release.FormatID(id)) + "\n"))
+	}
+	if err != nil && !errors.Is(err, release.ErrNotFound) {
 		s.log.ErrorContext(ctx, "reading a log for the page", "run", id, "error", err)
 	}
 	tail.trim()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -80,13 +79,13 @@ func harmless(t *testing.T, page string) {
 
 func TestRunPageShowsTheEndOfALongLog(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _ int64, _ bool, out io.Writer) error {
+		c.Logs = func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
 			for i := range 20000 {
-				if _, err := fmt.Fprintf(out, "line %05d\n", i); err != nil {
-					return err
+				if err := each(release.LogLine{Text: fmt.Sprintf("line %05d", i)}); err != nil {
+					return release.Run{}, err
 				}
 			}
-			return errors.New("and then it broke")
+			return release.Run{}, errors.New("and then it broke")
 		}
 	})
 	w.admit("dev_us-east-1/research/1.0")

@@ -41,6 +41,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, get("runs/{id}/findings", "list-findings", "What gates and policies said of a run"), s.listFindings)
 	s.registerReports(a)
 	huma.Register(a, logsOperation(), s.logs)
+	huma.Register(a, eventsOperation(), s.events)
 	for _, d := range []struct {
 		action  release.VerdictAction
 		summary string
@@ -101,7 +102,7 @@ func problemResponse(description string) *huma.Response {
 
 func logsOperation() huma.Operation {
 	op := get("runs/{id}/logs", "get-logs", "The log of a run as text; with follow until the run ends")
-	op.Responses["200"] = &huma.Response{Description: "Lines of text", Content: map[string]*huma.MediaType{
-		"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}
+	op.Responses["200"] = &huma.Response{Description: "Lines of text, or events", Content: map[string]*huma.MediaType{
+		"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}, "text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}
 	return op
 }

@@ -15,7 +15,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -39,7 +38,7 @@ const (
 	readWithin   = 15 * time.Second // for a client to send a whole request
 	writeWithin  = 30 * time.Second // for a client to take an answer, or one piece of a log
 	readyWithin  = 5 * time.Second  // for all checks of /readyz
-	maxFollowers = 128              // logs streamed at the same time
+	maxFollowers = 256              // logs streamed at the same time
 	deadAfter    = 30 * time.Second // without a sign of life an instance is shown as dead, unless configured otherwise
 )
 
@@ -80,9 +79,10 @@ type Config struct {
 	Audit     AuditConfig
 	// Hint says that a repository may have new tags. It must not block.
 	Hint func(repository string)
-	// Logs writes a run's log to w as text lines; with follow until the run
-	// ends. It returns when w or ctx fails.
-	Logs func(ctx context.Context, runID int64, follow bool, w io.Writer) error
+	// Logs hands a run's log to each, line by line, from line number from on; with
+	// follow until the run ends. It returns the run as it was then, or when each or
+	// ctx fails.
+	Logs func(ctx context.Context, runID, from int64, follow bool, each func(release.LogLine) error) (release.Run, error)
 	// Ready checks what the service needs; nil asks the store alone.
 	Ready func(ctx context.Context) []Check
 	// FromRun reports whether code that a run executes opened a connection. Where
@@ -120,7 +120,12 @@ type Server struct {
 	log       *slog.Logger
 	now       func() time.Time
 	tokenHash [sha256.Size]byte
-	followers chan struct{} // one slot per log that is streamed
+	followers chan struct{}   // one slot per log that is streamed
+	readers   chan struct{}   // and one per reader of events
+	serving   context.Context // ends when streams are to end
+	stop      context.CancelFunc
+	hub       *hub
+	streams   streams
 	metrics   metrics
 	door      door
 	limits    *limits
@@ -149,12 +154,16 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, deadAfter)
 	s := &Server{cfg: cfg, log: cfg.Logger, now: cfg.Now, tokenHash: sha256.Sum256([]byte(cfg.Token)),
-		followers: make(chan struct{}, maxFollowers), origins: http.NewCrossOriginProtection(), limits: newLimits()}
+		followers: make(chan struct{}, maxFollowers), readers: make(chan struct{}, maxReaders),
+		hub: newHub(cfg.Store, eventSource(cfg), cfg.Logger), origins: http.NewCrossOriginProtection(), limits: newLimits()}
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if err = cfg.Registry.Register(s.newNotificationMetrics()); err != nil {
+		return nil, fmt.Errorf("building the server: %w", err)
+	}
+	if s.streams, err = newStreams(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.hooks, err = newWebhooks(cfg.Registry); err != nil {
@@ -171,6 +180,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	s.handler = s.observe(s.guard(mux))
+	s.serving, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
 
@@ -180,7 +190,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // HTTPServer wraps the handler with the time-outs and limits that a listener
 // in the open needs. The caller sets nothing but BaseContext, and serves.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
+	srv := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerWithin,
 		ReadTimeout:       readWithin,
@@ -189,6 +199,8 @@ func (s *Server) HTTPServer() *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	srv.RegisterOnShutdown(s.stop) // streams would hold it up
+	return srv
 }
 
 // routes builds the table of everything that is served.

@@ -42,9 +42,8 @@ func newCLIWorld(t *testing.T, change func(*server.Config)) *cliWorld {
 	t.Cleanup(func() { _ = s.Close() })
 	w := &cliWorld{t: t, store: s, env: map[string]string{}}
 	cfg := server.Config{Store: s, Decide: w.decide,
-		Logs: func(_ context.Context, _ int64, _ bool, out io.Writer) error {
-			_, err := io.WriteString(out, "one\n"+hostile+"\n")
-			return err
+		Logs: func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+			return release.Run{}, errors.Join(each(release.LogLine{N: 1, Text: "one"}), each(release.LogLine{N: 2, Text: hostile}))
 		}}
 	if change != nil {
 		change(&cfg)

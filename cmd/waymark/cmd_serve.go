@@ -131,6 +131,8 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 	})
 	ended, end := context.WithCancel(inner)
 	g.Go(func() error { s.interruptAt(ctx, ended, again, log); return nil })
+	g.Go(func() error { return s.server.Run(ended) })
+	g.Go(func() error { _ = s.store.Listen(ended); return nil }) // it ends by ended alone
 	g.Go(func() error { s.attend(ctx, ended); return nil })
 	g.Go(func() error {
 		defer end()
