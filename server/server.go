@@ -57,14 +57,6 @@ type Config struct {
 	Evidence func(ctx context.Context, runID int64, actor string) (release.Run, error)
 	// Order queues a run that a person asks for.
 	Order func(ctx context.Context, o release.Order) (release.Run, error)
-	// Changes lists commits that are in to's history and not in from's, newest first,
-	// most of them at most; more says that there are others.
-	Changes func(ctx context.Context, repository, from, to string, most int) (commits []Commit, more bool, err error)
-	// Opening says whether the configuration lets a target change at a time, until
-	// when that holds (zero: not in sight) and what decides.
-	Opening func(t release.Target, at time.Time) (open bool, until time.Time, which string)
-	// Public reports whether anybody may look at an environment's runs and badges.
-	Public func(env string) bool
 	// Locks lists held locks, of one target or of all; Unlock releases one.
 	Locks  func(ctx context.Context, only *release.Target) ([]release.HeldLock, error)
 	Unlock func(ctx context.Context, u release.Unlock) ([]release.HeldLock, error)
