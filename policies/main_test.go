@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -23,6 +24,9 @@ func TestMain(m *testing.M) {
 		case "evaluator-that-panics":
 			fmt.Fprintln(os.Stderr, stepPrefix+"data.plan.deny")
 			panic("a function of OPA's failed")
+		case "evaluator-that-is-killed":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
 		case "evaluator-that-hangs":
 			fmt.Fprintln(os.Stderr, stepPrefix+"data.plan.warn")
 			select {}

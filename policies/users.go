@@ -62,7 +62,8 @@ func newUsers(spec release.PolicySpec, settings map[string]any) (users, error) {
 func (u *users) has(point string) bool { return u.points[point] }
 
 // evaluate asks the users' rules of one decision point. What they do wrong is an
-// error that wraps release.ErrRefused: in doubt the answer is no.
+// error that wraps release.ErrRefused: in doubt the answer is no. Any other error
+// is no fault of theirs, and nobody's yes either.
 func (u *users) evaluate(ctx context.Context, point string, input any, trace bool) (answer, error) {
 	head, err := json.Marshal(request{Point: point, Files: u.files, Settings: u.settings, Timeout: u.timeout, Memory: u.memory, Trace: trace})
 	if err != nil {
@@ -79,7 +80,7 @@ func (u *users) evaluate(ctx context.Context, point string, input any, trace boo
 	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader(body))
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.Env = []string{} // nothing of the service's, or the run's, is for rules
-	cmd.Dir = os.TempDir()
+	cmd.Dir, cmd.SysProcAttr = os.TempDir(), apart()
 	cmd.WaitDelay = graceTime
 	if err := cmd.Start(); err != nil {
 		return answer{}, fmt.Errorf("starting the evaluation of policies: %w", err)
@@ -127,6 +128,8 @@ func (u *users) whyEnded(point string, err error, late bool, said string) error 
 		return denial("%s needed more than %d MiB of memory: write the rules so that they need less, or raise policy { memory }", at, u.memory>>20)
 	case late, ended && exit.ExitCode() == lateExit:
 		return lateError(at, u.timeout)
+	case ended && exit.ExitCode() < 0: // by a signal, which is nobody's rule
+		return fmt.Errorf("%s could not be evaluated: the process that did it was ended from outside (%w)", at, err)
 	}
 	why := cmp.Or(panicked.FindString(said), last, err.Error())
 	return denial("%s could not be evaluated: %s", at, oneLine(why))

@@ -150,12 +150,14 @@ func TestUsersRulesAreStopped(t *testing.T) {
 	}
 }
 
-// A missing executable is a fault, not a rule's no.
-func TestAnEvaluatorThatCannotStart(t *testing.T) {
-	e := engine(t, release.PolicySpec{Files: rules("plan.rego", "package plan\ndeny contains \"x\"")})
-	e.users.command = []string{"/nowhere/waymark"}
-	if _, err := e.Plan(t.Context(), plan(t, emptyPlan)); err == nil || errors.Is(err, release.ErrRefused) {
-		t.Errorf("got %v", err)
+// A missing executable, and one that somebody kills, are faults, not a rule's no.
+func TestAnEvaluatorThatIsNotThere(t *testing.T) {
+	for _, command := range [][]string{{"/nowhere/waymark"}, {os.Args[0], "evaluator-that-is-killed"}} {
+		e := engine(t, release.PolicySpec{Files: rules("plan.rego", "package plan\ndeny contains \"x\"")})
+		e.users.command = command
+		if _, err := e.Plan(t.Context(), plan(t, emptyPlan)); err == nil || errors.Is(err, release.ErrRefused) {
+			t.Errorf("%v: got %v", command, err)
+		}
 	}
 }
 
