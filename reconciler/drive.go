@@ -12,7 +12,6 @@ import (
 	"github.com/waymark-cd/waymark/audit"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
-	"github.com/waymark-cd/waymark/tagparse"
 )
 
 // maxAttempts is how often a run is started from its beginning before it fails:
@@ -187,26 +186,6 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 	return r.followPlan(ctx, d, rec, keys)
 }
 
-// inOrder judges a run that begins by what may have changed since it was queued.
-// That it begins at its time is known already.
-func (r *Reconciler) inOrder(ctx context.Context, rec store.Record) error {
-	if _, _, err := r.timely(ctx, rec.Target, rec.Kind, rec.Commit, rec.OverriddenBy != ""); err != nil {
-		return err
-	}
-	switch rec.Kind {
-	case release.Deploy:
-	case release.Destroy:
-		return r.mayDestroy(rec.Target)
-	default:
-		return nil
-	}
-	version, err := tagparse.ParseVersion(rec.Version)
-	if err != nil {
-		return err
-	}
-	return r.notOlder(ctx, rec.Target, version, false)
-}
-
 // resumePlan takes up a run whose planning an earlier process began.
 func (r *Reconciler) resumePlan(ctx context.Context, d *drive, rec store.Record) error {
 	return r.followPlan(ctx, d, rec, nil)
@@ -329,7 +308,7 @@ func (r *Reconciler) withResult(u store.Update, res *release.Result, keys map[st
 	if res == nil {
 		return u
 	}
-	u.Plan, u.Findings = res.Plan, res.Findings
+	u.Plan, u.Findings, u.Content = res.Plan, res.Findings, res.Content
 	if len(res.SoftGates) > 0 && u.Entry.Details != nil {
 		u.Entry.Details["soft_gates"] = res.SoftGates
 	}

@@ -167,8 +167,10 @@ type Result struct {
 	// Requirements are the approvals that policies on the code and on the plan ask for.
 	Requirements []Requirement `json:"requirements,omitempty"`
 	// SoftGates would have failed the phase but for their soft mode.
-	SoftGates  []string          `json:"soft_gates,omitempty"`
-	Applied    Changes           `json:"applied"`
-	Outputs    map[string]string `json:"outputs,omitempty"`
-	FinishedAt time.Time         `json:"finished_at"`
+	SoftGates []string          `json:"soft_gates,omitempty"`
+	Applied   Changes           `json:"applied"`
+	Outputs   map[string]string `json:"outputs,omitempty"`
+	// Content is what the state has after an apply; nil where it was not read.
+	Content    *StateContent `json:"content,omitempty"`
+	FinishedAt time.Time     `json:"finished_at"`
 }

@@ -78,6 +78,9 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		seen = true
 		return err
 	})
+	if err == nil {
+		p.learnContent(ctx, e)
+	}
 	e.settle(ctx)
 	err = p.redact(err)
 	p.mu.Lock()
@@ -99,6 +102,25 @@ func (p *phase) applyPlan(ctx context.Context, e *engine, plan string) (string, 
 		return "", fmt.Errorf("%s; done before: %s", firstLine(err), summary)
 	}
 	return "", err
+}
+
+// learnContent reads which resources the state has now. The apply is over: without
+// them it has succeeded all the same.
+func (p *phase) learnContent(ctx context.Context, e *engine) {
+	err := e.step(release.StageApply, func() error {
+		state, err := e.ShowState(ctx)
+		if err != nil {
+			return err
+		}
+		content := terraform.Content(state)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.content = &content
+		return nil
+	})
+	if err != nil {
+		p.log.log(release.StageApply, "the inventory stays as it was: "+firstLine(err))
+	}
 }
 
 // stateNotSaved reports whether the engine applied and could not write the

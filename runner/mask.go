@@ -254,6 +254,11 @@ func maskResult(m *mask.Mask, r *release.Result) {
 			report.Content = m.Known(report.Content) // it has fingerprints, which look random
 		}
 	}
+	if r.Content != nil {
+		for i := range r.Content.Resources {
+			text(&r.Content.Resources[i].Address)
+		}
+	}
 	for name, value := range r.Outputs {
 		r.Outputs[name] = m.Text(value)
 	}

@@ -44,6 +44,7 @@ type phase struct {
 	plan         *release.PlanSummary
 	applied      release.Changes
 	outputs      map[string]string
+	content      *release.StateContent
 }
 
 func newPhase(spec *release.Spec, cfg Config, log *journal) *phase {
@@ -233,7 +234,7 @@ func (p *phase) result(err error) release.Result {
 	defer p.mu.Unlock()
 	r := release.Result{Format: release.ProtocolFormat, RunID: p.spec.RunID, Attempt: p.spec.Attempt,
 		Phase: p.spec.Phase, Outcome: release.OutcomePassed, Stages: []release.Stage{},
-		Findings: p.findings, Requirements: p.requirements, Gates: p.gates, SoftGates: slices.Sorted(slices.Values(p.softGates)), Plan: p.plan, Applied: p.applied, Outputs: p.outputs,
+		Findings: p.findings, Requirements: p.requirements, Gates: p.gates, SoftGates: slices.Sorted(slices.Values(p.softGates)), Plan: p.plan, Applied: p.applied, Outputs: p.outputs, Content: p.content,
 		FinishedAt: time.Now().UTC()}
 	for _, name := range release.StageNames() {
 		if s, ok := p.stages[name]; ok {

@@ -223,6 +223,8 @@ type Update struct {
 	Findings []release.Finding
 	// Reports, where set, are kept beside the run too, by gate.
 	Reports map[string]release.Report
+	// Content, where set, is what the target's state has now.
+	Content *release.StateContent
 	// Gates are fresh results to keep, by key.
 	Gates map[string]release.GateResult
 	// Wake makes a call so that the run goes on.
@@ -259,6 +261,9 @@ func (s *Store) update(ctx context.Context, t tx, id int64, u Update) (Record, e
 		return Record{}, err
 	}
 	if err := s.keepDetails(ctx, t, id, u); err != nil {
+		return Record{}, err
+	}
+	if err := s.keepContent(ctx, t, r, u.Content); err != nil {
 		return Record{}, err
 	}
 	if err := afterChange(ctx, t, before, r); err != nil {
