@@ -150,6 +150,8 @@ type Environment struct {
 	// RequireSignature refuses tags that none of the signers have signed.
 	RequireSignature bool
 	Signers          []string // names of those who may sign; empty: all
+	// Public: anybody may look at its runs and badges, without a login.
+	Public bool
 	// Protected: the bundled rules let the code start no programs here.
 	Protected bool
 	// Gates judge its runs, SoftGates those of them that never fail one, and

@@ -29,6 +29,8 @@ func environmentBlock() block {
 				meaning: "Whether a tag must be signed by one of the `signers`."},
 			{name: "signers", at: of(func(e *Environment) any { return &e.Signers }), unset: "all signers", example: `["release"]`,
 				meaning: "Names of the `signers` blocks whose keys count here."},
+			{name: "public", at: of(func(e *Environment) any { return &e.Public }), fallback: "false", example: "true",
+				meaning: "Whether anybody may look at its runs, with their logs as they are kept, at `/public/runs/ID`, and at the badges of its targets, without a login. No page shows who asked or approved. Log lines are masked, and still tell what the code is made of."},
 		}, promotionFields(), approvalFields(), orderFields(), gateFields(), protectionFields()),
 		blocks: []block{windowBlock(), freezeBlock()},
 	}

@@ -19,6 +19,7 @@ type Frame struct {
 	Here    string // path of the section that is shown, such as "/" or "/audit"
 	Who     string // who is signed in; empty: nobody
 	Session bool   // whether there is a session to end
+	Public  bool   // whether anybody may see it, and it leads nowhere else
 	Version string
 	// Live is the address of the stream whose "change" events make the page ask
 	// for itself again; empty: the page stays as it is.

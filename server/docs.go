@@ -3,53 +3,21 @@ package server
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/waymark-cd/waymark/page"
 )
 
-// docsBody is the OpenAPI document as a reader wants it. The usual viewers load
-// scripts from elsewhere; this page needs none.
-type docsBody struct {
-	Title, Description string
-	Operations         []docsOperation
-	Schemas            []docsSchema
-}
-
-type docsOperation struct {
-	ID, Method, Path, Summary, Description string
-	Params                                 []docsField
-	Body                                   docsType
-	Answers                                []docsAnswer
-}
-
-type docsAnswer struct {
-	Status, Description string
-	Type                docsType
-}
-
-type docsSchema struct {
-	Name   string
-	Fields []docsField
-}
-
-type docsField struct {
-	Name, In, Note string
-	Type           docsType
-	Required       bool
-}
-
-// docsType names a type; Ref is the schema on the same page, or empty.
-type docsType struct{ Before, Ref, Plain string }
-
 // docs renders the page once; it never changes while the service runs.
-func (p *pages) docs(doc *huma.OpenAPI) ([]byte, error) {
-	body := docsBody{Title: doc.Info.Title, Description: doc.Info.Description}
+func (s *Server) docs(doc *huma.OpenAPI) ([]byte, error) {
+	body := page.Docs{Title: doc.Info.Title, Description: doc.Info.Description}
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
 		item := doc.Paths[path]
 		for _, m := range []struct {
@@ -63,20 +31,20 @@ func (p *pages) docs(doc *huma.OpenAPI) ([]byte, error) {
 	}
 	schemas := doc.Components.Schemas.Map()
 	for _, name := range slices.Sorted(maps.Keys(schemas)) {
-		body.Schemas = append(body.Schemas, docsSchema{Name: name, Fields: docsFieldsOf(schemas[name])})
+		body.Schemas = append(body.Schemas, page.DocsSchema{Name: name, Fields: docsFieldsOf(schemas[name])})
 	}
 	var b bytes.Buffer
-	f := frame{Title: "API", Style: p.style, Version: doc.Info.Version, Body: body, now: time.Time{}}
-	if err := p.templates.ExecuteTemplate(&b, "docs.html", f); err != nil {
+	f := page.Frame{Title: "API", Assets: s.assets, Here: "/docs", Version: doc.Info.Version}
+	if err := page.DocsPage(f, body).Render(context.Background(), &b); err != nil {
 		return nil, fmt.Errorf("rendering the API's page: %w", err)
 	}
 	return b.Bytes(), nil
 }
 
-func docsOperationOf(method, path string, op *huma.Operation) docsOperation {
-	out := docsOperation{ID: op.OperationID, Method: method, Path: path, Summary: op.Summary, Description: op.Description}
+func docsOperationOf(method, path string, op *huma.Operation) page.DocsOperation {
+	out := page.DocsOperation{ID: op.OperationID, Method: method, Path: path, Summary: op.Summary, Description: op.Description}
 	for _, p := range op.Parameters {
-		out.Params = append(out.Params, docsField{Name: p.Name, In: p.In, Required: p.Required,
+		out.Params = append(out.Params, page.DocsField{Name: p.Name, In: p.In, Required: p.Required,
 			Type: docsTypeOf(p.Schema), Note: docsNote(cmp.Or(p.Description, p.Schema.Description), p.Schema)})
 	}
 	if op.RequestBody != nil {
@@ -85,7 +53,7 @@ func docsOperationOf(method, path string, op *huma.Operation) docsOperation {
 		}
 	}
 	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
-		answer := docsAnswer{Status: status, Description: op.Responses[status].Description}
+		answer := page.DocsAnswer{Status: status, Description: op.Responses[status].Description}
 		for _, media := range op.Responses[status].Content {
 			answer.Type = docsTypeOf(media.Schema)
 		}
@@ -94,29 +62,29 @@ func docsOperationOf(method, path string, op *huma.Operation) docsOperation {
 	return out
 }
 
-func docsFieldsOf(s *huma.Schema) []docsField {
-	var out []docsField
+func docsFieldsOf(s *huma.Schema) []page.DocsField {
+	var out []page.DocsField
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := s.Properties[name]
-		out = append(out, docsField{Name: name, Type: docsTypeOf(f), Required: slices.Contains(s.Required, name), Note: docsNote(f.Description, f)})
+		out = append(out, page.DocsField{Name: name, Type: docsTypeOf(f), Required: slices.Contains(s.Required, name), Note: docsNote(f.Description, f)})
 	}
 	return out
 }
 
-func docsTypeOf(s *huma.Schema) docsType {
+func docsTypeOf(s *huma.Schema) page.DocsType {
 	switch {
 	case s == nil:
-		return docsType{}
+		return page.DocsType{}
 	case s.Ref != "":
-		return docsType{Ref: s.Ref[strings.LastIndex(s.Ref, "/")+1:]}
+		return page.DocsType{Ref: s.Ref[strings.LastIndex(s.Ref, "/")+1:]}
 	case s.Items != nil:
 		item := docsTypeOf(s.Items)
 		item.Before = "list of " + item.Before
 		return item
 	case s.Format != "":
-		return docsType{Plain: s.Type + ", " + s.Format}
+		return page.DocsType{Plain: s.Type + ", " + s.Format}
 	default:
-		return docsType{Plain: s.Type}
+		return page.DocsType{Plain: s.Type}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waymark-cd/waymark/identity"
+	"github.com/waymark-cd/waymark/page"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -161,7 +162,7 @@ func drain(r *http.Request) {
 }
 
 func (s *Server) setHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", s.pages.policy)
+	h.Set("Content-Security-Policy", page.Policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -230,7 +231,7 @@ func isOpen(r *http.Request) bool {
 	case "/healthz", "/readyz", "/openapi.json", "/docs", "/login", "/logout":
 		return true
 	}
-	return strings.HasPrefix(r.URL.Path, "/login/")
+	return strings.HasPrefix(r.URL.Path, "/login/") || strings.HasPrefix(r.URL.Path, page.AssetPrefix) || isPublic(r)
 }
 
 // asksWho lists what is open and yet answers somebody otherwise than nobody.
@@ -243,7 +244,7 @@ func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Metho
 // askWho answers a request of nobody, or of somebody who is not believed: a page
 // with the login, anything else with the problem.
 func (s *Server) askWho(w http.ResponseWriter, r *http.Request, err error) {
-	isPage := isRead(r) && (r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/runs/"))
+	isPage := isRead(r) && nextForm.MatchString(r.URL.Path)
 	var denied *identity.Denial
 	switch {
 	case err == nil:

@@ -85,48 +85,6 @@ func (s *Server) drainInstance(ctx context.Context, in *drainInput) (api.Instanc
 	return all[i], nil
 }
 
-// instancesBody is what the board shows of instances.
-type instancesBody struct {
-	Rows    []instanceRow // those that have not stopped
-	Dead    int
-	Configs int // different configurations among those that live
-}
-
-type instanceRow struct {
-	api.Instance
-	Self    bool // whether it is the one that answers
-	Differs bool // whether its configuration is another than that one's
-}
-
-// boardInstances gives nil where there is no more than one instance, or for
-// whoever may not watch the service.
-func (s *Server) boardInstances(ctx context.Context) (*instancesBody, error) {
-	if s.may(ctx, identity.Watch, release.Target{}) != nil {
-		return nil, nil
-	}
-	all, err := s.instances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var body instancesBody
-	configs := map[string]bool{}
-	for _, i := range all {
-		switch {
-		case i.State == api.InstanceStopped:
-			continue
-		case i.Lives():
-			configs[i.ConfigDigest] = true
-		default:
-			body.Dead++
-		}
-		body.Rows = append(body.Rows, instanceRow{Instance: i, Self: i.ID == s.cfg.Self, Differs: i.ConfigDigest != s.cfg.ConfigDigest})
-	}
-	if body.Configs = len(configs); len(body.Rows) < 2 {
-		return nil, nil
-	}
-	return &body, nil
-}
-
 // instanceMetrics reads the instances at each scrape, so that the figures are
 // those of the record and not of this process's memory.
 type instanceMetrics struct {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waymark-cd/waymark/identity"
+	"github.com/waymark-cd/waymark/page"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -27,16 +28,8 @@ type attempt struct {
 	End    int64  `json:"e"`
 }
 
-// loginBody is what the login page shows.
-type loginBody struct {
-	Wrong   string // what was wrong with the attempt before
-	Token   bool   // whether there is a token to log in with
-	Issuers []string
-	Next    string // where to go then
-}
-
-// page that somebody may be sent to after a login: the board or a run.
-var nextForm = regexp.MustCompile(`^/(runs/[1-9][0-9]{0,18})?$`)
+// nextForm is a page that somebody may be sent to after a login.
+var nextForm = regexp.MustCompile(`^/(runs/[1-9][0-9]{0,18}|targets/[a-z0-9-]{1,32}/[a-z0-9-]{1,32}/[a-z0-9-]{1,32}|releases|inventory|audit)?$`)
 
 // nextOf is where a login leads to: never to another site.
 func nextOf(next string) string {
@@ -60,11 +53,11 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, w
 	if given := r.FormValue("next"); given != "" {
 		next = given
 	}
-	body := loginBody{Wrong: wrong, Token: true, Next: nextOf(next)}
+	l := page.Login{Wrong: wrong, Next: nextOf(next)}
 	for _, i := range s.cfg.Issuers {
-		body.Issuers = append(body.Issuers, i.Name())
+		l.Issuers = append(l.Issuers, page.Issuer{Name: i.Name(), Start: loginLink(i.Name(), l.Next)})
 	}
-	s.show(w, r, status, "login.html", s.frame(r, "Log in", body))
+	s.render(w, r, status, page.LoginPage(s.pageFrame(r, "", "Log in"), l))
 }
 
 // refuseLogin shows the form again, with why the login failed.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/identity"
+	"github.com/waymark-cd/waymark/page"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
@@ -57,6 +58,14 @@ type Config struct {
 	Evidence func(ctx context.Context, runID int64, actor string) (release.Run, error)
 	// Order queues a run that a person asks for.
 	Order func(ctx context.Context, o release.Order) (release.Run, error)
+	// Changes lists commits that are in to's history and not in from's, newest first,
+	// most of them at most; more says that there are others.
+	Changes func(ctx context.Context, repository, from, to string, most int) (commits []Commit, more bool, err error)
+	// Opening says whether the configuration lets a target change at a time, until
+	// when that holds (zero: not in sight) and what decides.
+	Opening func(t release.Target, at time.Time) (open bool, until time.Time, which string)
+	// Public reports whether anybody may look at an environment's runs and badges.
+	Public func(env string) bool
 	// Locks lists held locks, of one target or of all; Unlock releases one.
 	Locks  func(ctx context.Context, only *release.Target) ([]release.HeldLock, error)
 	Unlock func(ctx context.Context, u release.Unlock) ([]release.HeldLock, error)
@@ -75,6 +84,9 @@ type Config struct {
 	// follow until the run ends. It returns the run as it was then, or when each or
 	// ctx fails.
 	Logs func(ctx context.Context, runID, from int64, follow bool, each func(release.LogLine) error) (release.Run, error)
+	// Source is where a forge shows a file of a commit at a line, or the commit itself
+	// for an empty name; empty where nobody knows.
+	Source func(repository, commit, file string, line int) string
 	// Ready checks what the service needs; nil asks the store alone.
 	Ready func(ctx context.Context) []Check
 	// FromRun reports whether code that a run executes opened a connection. Where
@@ -122,7 +134,7 @@ type Server struct {
 	door      door
 	limits    *limits
 	hooks     *webhooks
-	pages     *pages
+	assets    *page.Assets
 	origins   *http.CrossOriginProtection
 	handler   http.Handler
 	sealing   sync.Mutex
@@ -152,10 +164,10 @@ func New(cfg Config) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
-	if err = cfg.Registry.Register(s.newNotificationMetrics()); err != nil {
+	if s.streams, err = newStreams(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
-	if s.streams, err = newStreams(cfg.Registry); err != nil {
+	if err = cfg.Registry.Register(s.newNotificationMetrics()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.hooks, err = newWebhooks(cfg.Registry); err != nil {
@@ -164,7 +176,7 @@ func New(cfg Config) (*Server, error) {
 	if s.door, err = newDoor(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
-	if s.pages, err = newPages(); err != nil {
+	if s.assets, err = page.NewAssets(); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	mux, err := s.routes()
@@ -203,7 +215,7 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
-	docs, err := s.pages.docs(document)
+	docs, err := s.docs(document)
 	if err != nil {
 		return nil, fmt.Errorf("describing the API: %w", err)
 	}
@@ -214,8 +226,13 @@ func (s *Server) routes() (*http.ServeMux, error) {
 	mux.Handle("GET /metrics", s.watched(promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("POST /webhooks/{repository}", s.webhook)
 	s.serveTiles(mux)
+	mux.Handle("GET "+page.AssetPrefix, s.assets)
+	mux.HandleFunc("GET /live", s.tellPage)
 	mux.HandleFunc("GET /{$}", s.board)
-	mux.HandleFunc("GET /runs/{id}", s.runPage)
+	s.registerTargetPages(mux)
+	mux.HandleFunc("GET /releases", s.releasesPage)
+	s.registerPublic(mux)
+	s.servePages(mux)
 	mux.HandleFunc("POST /runs/{id}/approve", s.decideByForm(release.Approve))
 	mux.HandleFunc("POST /runs/{id}/reject", s.decideByForm(release.Reject))
 	mux.HandleFunc("GET /login", s.loginForm)

@@ -271,7 +271,7 @@ func TestOpenAPIAndDocs(t *testing.T) {
 		t.Errorf("the page lacks operations: %d", resp.StatusCode)
 	}
 	for _, bad := range []string{"<script", "src=", "https://", "@import"} {
-		if strings.Contains(page, bad) {
+		if strings.Contains(ownScript.ReplaceAllString(page, ""), bad) {
 			t.Errorf("the page holds %q", bad)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/gitrepo"
+	"github.com/waymark-cd/waymark/mask"
 	"github.com/waymark-cd/waymark/reconciler"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/runner"
@@ -47,8 +48,9 @@ type service struct {
 }
 
 // newService opens everything that a configuration names. The options are
-// complete. It starts nothing; Close undoes it.
-func newService(ctx context.Context, cfg *config.Config, options serveOptions, log *slog.Logger) (s *service, err error) {
+// complete; hide takes secrets out of what is stored. It starts nothing; Close
+// undoes it.
+func newService(ctx context.Context, cfg *config.Config, options serveOptions, hide *mask.Mask, log *slog.Logger) (s *service, err error) {
 	s = &service{cfg: cfg, options: options}
 	defer func() {
 		if err != nil {
@@ -82,7 +84,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err != nil {
 		return s, err
 	}
-	if s.store, err = openStore(ctx, cfg, log); err != nil {
+	if s.store, err = openStore(ctx, cfg, hide, log); err != nil {
 		return s, err
 	}
 	s.close = append(s.close, s.store.Close)
@@ -126,11 +128,11 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, l
 	if err := s.openAudit(ctx, id, log, registry); err != nil {
 		return s, err
 	}
-	web, err := withIdentity(cfg, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
+	web, err := withIdentity(cfg, withPages(cfg, remotes, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint, Order: s.reconciler.Order,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Notifications: notificationNames(cfg),
 		Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
-		Version: versionText(), Logger: log, Registry: registry})
+		Version: versionText(), Logger: log, Registry: registry}))
 	if err != nil {
 		return s, err
 	}
@@ -195,11 +197,11 @@ func webhookSecrets(cfg *config.Config) map[string]string {
 }
 
 // openStore opens the database, and waits for one that does not answer yet.
-func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, cfg *config.Config, hide *mask.Mask, log *slog.Logger) (*store.Store, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = time.Second, 15*time.Second
 	for {
-		opened, err := store.Open(ctx, store.Config{URL: databaseURL(cfg), Logger: log})
+		opened, err := store.Open(ctx, store.Config{URL: databaseURL(cfg), Logger: log, Mask: hide.Known})
 		if !errors.Is(err, release.ErrUnavailable) || ctx.Err() != nil {
 			return opened, err
 		}

@@ -1,0 +1,90 @@
+package page
+
+import "github.com/waymark-cd/waymark/api"
+
+// Target is one target: its past, what changed, and what a person may ask for.
+type Target struct {
+	api.Target
+	Runs     []api.Run
+	Next     string    // cursor of older runs; empty: there are none
+	Older    bool      // whether Runs are not the latest
+	Versions []api.Run // those that succeeded, newest first: what may be compared and gone back to
+	Diff     Diff
+	Freezes  []api.Freeze // that hold changes up here, or are to
+	Closed   string       // why its windows let nothing through now; empty: they do
+	May      TargetMay
+}
+
+// TargetMay is what the person who looks may ask for.
+type TargetMay struct{ Plan, Drift, Rollback, Destroy, Unlock, Freeze, Thaw bool }
+
+// Any reports whether there is anything to ask for.
+func (m TargetMay) Any() bool { return m != TargetMay{} }
+
+// Diff is what changed from one release to another.
+type Diff struct {
+	From, To *api.Run
+	Commits  []Commit
+	More     bool      // there are other commits
+	Untold   string    // why the commits cannot be told
+	Runs     []api.Run // what was deployed after From, up to To, newest first
+	Plan     *api.Plan // of To
+}
+
+// Commit is one commit between two releases.
+type Commit struct{ ID, Author, Subject string }
+
+// TargetLock is a target with the locks on its state.
+type TargetLock struct {
+	api.Target
+	Locks  []api.Lock
+	Untold string // why they cannot be told
+	Unlock bool   // whether the person may free those of our dead runs
+}
+
+// freeable reports whether one of the locks is of a run of ours that is dead.
+func (t TargetLock) freeable() bool {
+	for _, l := range t.Locks {
+		if t.Unlock && l.RunID != "" && !l.Alive && l.Elsewhere == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// at is the address of something beneath the target's page.
+func at(t api.Target, what string) string { return TargetURL(t.Env, t.Scope, t.Team) + what }
+
+// latest gives the version that is deployed, or none.
+func latest(t api.Target) string {
+	if t.Deployed == nil {
+		return ""
+	}
+	return t.Deployed.Version
+}
+
+// Releases is one page of the tags that were seen.
+type Releases struct {
+	Target, Decision string // what is asked for
+	Rows             []Release
+	Next             string
+	First            bool // whether these are the newest
+}
+
+// Release is a tag, and who has signed it.
+type Release struct {
+	api.Release
+	Signer string // empty: nobody, or it was not looked at
+	URL    string // of its target's page; empty where it names none
+}
+
+// decisionTone gives a decision its colour.
+func decisionTone(decision string) string {
+	switch decision {
+	case "admitted":
+		return "good"
+	case "refused":
+		return "bad"
+	}
+	return "calm"
+}
