@@ -21,6 +21,8 @@ const (
 // servePages adds the pages of runs, the audit log and the inventory.
 func (s *Server) servePages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /runs/{id}", s.runPage)
+	mux.HandleFunc("GET /inventory", s.inventoryPage)
+	mux.HandleFunc("GET /audit", s.auditPage)
 	for _, a := range []release.VerdictAction{release.Cancel, release.Retry, release.Resolve, release.Override} {
 		mux.HandleFunc("POST /runs/{id}/"+string(a), s.actByForm(a))
 	}

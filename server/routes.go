@@ -40,6 +40,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
 	register(s, a, get("runs/{id}/plan", "get-plan", "The masked summary of a run's plan; 404 before there is one"), s.getPlan)
 	register(s, a, get("runs/{id}/findings", "list-findings", "What gates and policies said of a run"), s.listFindings)
 	s.registerReports(a)
+	s.registerInventory(a)
 	huma.Register(a, logsOperation(), s.logs)
 	huma.Register(a, eventsOperation(), s.events)
 	for _, d := range []struct {

@@ -63,7 +63,7 @@ Then:        waymark serve --config waymark.hcl`,
 	root.SetErr(g.stderr)
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
-		newStatusCommand(g), newWatchCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
+		newStatusCommand(g), newInventoryCommand(g), newWatchCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
 		newRollbackCommand(g), newDestroyCommand(g), newPlanCommand(g), newDriftCommand(g),
 		newFreezeCommand(g), newThawCommand(g), newFreezesCommand(g), newWhoamiCommand(g), newTokensCommand(g),
 		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newRunnerCommand(g),
