@@ -36,5 +36,6 @@ func withPages(cfg *config.Config, remotes map[string]reconciler.Remote, web ser
 		env, ok := cfg.Environment(name)
 		return ok && env.Public
 	}
+	web.Source = sourceOf(cfg)
 	return web
 }
