@@ -348,6 +348,9 @@ func (w *world) cli(args ...string) (code int, stdout, stderr string) {
 		if name == "WAYMARK_SERVER" {
 			return w.server
 		}
+		if name == "WAYMARK_TOKEN" {
+			return w.env[name]
+		}
 		return ""
 	}, &out, &errs)
 	return code, out.String(), errs.String()

@@ -1,0 +1,2 @@
+team    = "research"
+account = "555555555555"

@@ -1,0 +1,2 @@
+team    = "risk"
+account = "666666666666"
