@@ -147,6 +147,19 @@ func IssuerOf(token string) string {
 	return iss
 }
 
+// isCanonical reports whether each part of a token is base64 in the one way in
+// which its bytes are written: a signature covers the bytes, and what is let in
+// must be the text that was signed.
+func isCanonical(token string) bool {
+	strict := base64.RawURLEncoding.Strict()
+	for part := range strings.SplitSeq(token, ".") {
+		if _, err := strict.DecodeString(part); err != nil || strings.ContainsAny(part, "\r\n") {
+			return false
+		}
+	}
+	return true
+}
+
 // Issued reports whether a token claims to be of this issuer.
 func (i *Issuer) Issued(token string) bool { return IssuerOf(token) == i.cfg.URL }
 
@@ -168,6 +181,9 @@ func (i *Issuer) Verify(ctx context.Context, token string) (Person, error) {
 func (i *Issuer) verify(ctx context.Context, token string) (claims, error) {
 	if len(token) > maxToken {
 		return claims{}, failf(Malformed, nil, "the ID token is longer than %d bytes", maxToken)
+	}
+	if !isCanonical(token) {
+		return claims{}, failf(Signature, nil, "this is no ID token as an issuer writes it")
 	}
 	jws, err := jose.ParseSignedCompact(token, algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
