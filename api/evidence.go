@@ -15,7 +15,21 @@ type Evidence struct {
 	Lock         LockEvidence  `json:"lock"`
 	State        StateEvidence `json:"state"`
 	ErroredState bool          `json:"errored_state" doc:"Whether a state that the apply could not write is kept, which resolve can push"`
+	Refresh      *Refresh      `json:"refresh,omitempty" doc:"The run that compares what is there with the state, where somebody asked for one"`
 	Unread       []string      `json:"unread" nullable:"false" doc:"What could not be read, and why"`
+}
+
+// Refresh is a run of kind drift that belongs to evidence.
+type Refresh struct {
+	RunID   string  `json:"run_id"`
+	State   string  `json:"state,omitempty" doc:"Of that run; absent in lists, and once it is forgotten"`
+	Changes Changes `json:"changes" doc:"What has changed outside of the state, once it succeeded"`
+}
+
+// EvidenceOrder is the body of evidence.
+type EvidenceOrder struct {
+	_       struct{} `additionalProperties:"false"` // a misspelt member is an error
+	Refresh bool     `json:"refresh,omitempty" doc:"Also queue a run that compares what is there with the state, and changes nothing"`
 }
 
 // LockEvidence is whether a state is locked, and by whom.

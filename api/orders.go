@@ -113,6 +113,11 @@ func (c *Client) order(ctx context.Context, t TargetRef, what string, o any) (Ru
 	return call[Run](ctx, c, http.MethodPost, "targets/"+escape(t.Env, t.Scope, t.Team, what), nil, body)
 }
 
+// Refresh is Evidence, and queues a run that compares what is there with the state.
+func (c *Client) Refresh(ctx context.Context, id string) (Run, error) {
+	return call[Run](ctx, c, http.MethodPost, "runs/"+escape(id, "evidence"), nil, []byte(`{"refresh":true}`))
+}
+
 // Freezes lists the freezes in force that the caller may see; with all also the
 // latest of those that are over.
 func (c *Client) Freezes(ctx context.Context, all bool) (FreezeList, error) {

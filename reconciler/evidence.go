@@ -121,6 +121,9 @@ func (r *Reconciler) gather(ctx context.Context, rec store.Record) *release.Evid
 	if e.State.Before == nil {
 		unread("state before the apply", errors.New("it was not read when the apply began"))
 	}
+	if rec.Evidence != nil {
+		e.Refresh = rec.Evidence.Refresh
+	}
 	complement(e, rec.Evidence)
 	return e
 }

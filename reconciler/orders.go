@@ -199,6 +199,9 @@ func (r *Reconciler) lastOf(ctx context.Context, t release.Target) (store.Record
 
 // lookForDrift queues a plan of what changed outside, by the code that is deployed.
 func (r *Reconciler) lookForDrift(ctx context.Context, o release.Order) (release.Run, error) {
+	if o.Of != 0 {
+		return r.refreshEvidence(ctx, o)
+	}
 	status, err := r.Store.Target(ctx, o.Target)
 	if err != nil {
 		return release.Run{}, err
@@ -210,7 +213,39 @@ func (r *Reconciler) lookForDrift(ctx context.Context, o release.Order) (release
 	if err != nil {
 		return release.Run{}, err
 	}
+	return r.drifts(ctx, rec, o)
+}
+
+func (r *Reconciler) drifts(ctx context.Context, rec store.Record, o release.Order) (release.Run, error) {
 	return r.place(ctx, rec, o, audit.Entry{Action: "run.drift_requested", Details: map[string]any{"of": release.FormatID(rec.ID), "version": rec.Version}})
+}
+
+// refreshEvidence queues a look for drift by the code of a run whose end is unknown,
+// as part of its evidence: it shows what the apply made of what the state knows.
+func (r *Reconciler) refreshEvidence(ctx context.Context, o release.Order) (release.Run, error) {
+	unknown, err := r.Store.Record(ctx, o.Of)
+	if err == nil {
+		err = must(&unknown, release.Unknown, "looked into")
+	}
+	if err != nil {
+		return release.Run{}, err
+	}
+	run, err := r.drifts(ctx, unknown, o)
+	if err != nil {
+		return run, err
+	}
+	_, err = r.Store.Update(ctx, o.Of, store.Update{Entry: audit.Entry{Actor: o.Actor, Action: "run.evidence", Reason: "a look at what is there was asked for",
+		Details: map[string]any{"refresh": release.FormatID(run.ID)}}, Change: func(now *store.Record) error {
+		if err := must(now, release.Unknown, "looked into"); err != nil {
+			return err
+		}
+		if now.Evidence == nil {
+			now.Evidence = &release.Evidence{GatheredAt: r.Now().UTC(), Instance: r.Instance.ID, Runner: release.RunnerUntold, RunnerOn: now.RanOn}
+		}
+		now.Evidence.Refresh = run.ID
+		return nil
+	}})
+	return run, err
 }
 
 // speculate queues a plan that is never applied.

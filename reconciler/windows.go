@@ -10,6 +10,7 @@ import (
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/tagparse"
 )
 
 // clock is the time by which windows, freezes and soaks are judged: the database's
@@ -119,6 +120,26 @@ func (r *Reconciler) heldBack(ctx context.Context, rec store.Record) (bool, erro
 		return false, err
 	}
 	return true, r.keepWaiting(ctx, rec, *p)
+}
+
+// inOrder judges a run that begins by what may have changed since it was queued.
+// That it begins at its time is known already.
+func (r *Reconciler) inOrder(ctx context.Context, rec store.Record) error {
+	if _, _, err := r.timely(ctx, rec.Target, rec.Kind, rec.Commit, rec.OverriddenBy != ""); err != nil {
+		return err
+	}
+	switch rec.Kind {
+	case release.Deploy:
+	case release.Destroy:
+		return r.mayDestroy(rec.Target)
+	default:
+		return nil
+	}
+	version, err := tagparse.ParseVersion(rec.Version)
+	if err != nil {
+		return err
+	}
+	return r.notOlder(ctx, rec.Target, version, false)
 }
 
 // keepWaiting writes down for what a run waits, and logs it where that is new.

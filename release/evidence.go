@@ -30,6 +30,9 @@ type Evidence struct {
 	ErroredState bool       `json:"errored_state"`
 	Kept         *StateMark `json:"kept,omitempty"`
 	Unread       []string   `json:"unread,omitempty"`
+	// Refresh is the run that compares what is there with the state; 0: nobody has
+	// asked for one.
+	Refresh int64 `json:"refresh,omitempty"`
 }
 
 // RunnerFate is what became of a run's runner.

@@ -10,6 +10,8 @@ type Order struct {
 	Tag, Ref string
 	// Repository is where Ref or Tag is; empty: the one that there is.
 	Repository string
+	// Of is the unknown run to whose evidence a look for drift belongs; 0: to none.
+	Of int64
 	// Confirm repeats the target that a destroy removes.
 	Confirm string
 	Actor   string

@@ -139,7 +139,7 @@ func (s *Server) run(ctx context.Context, id string) (release.Run, error) {
 
 func (s *Server) getRun(ctx context.Context, in *runInput) (api.Run, error) {
 	run, err := s.run(ctx, in.ID)
-	return wireRun(run), err
+	return s.wireRefreshed(ctx, run), err
 }
 
 func (s *Server) getPlan(ctx context.Context, in *runInput) (api.Plan, error) {

@@ -17,10 +17,16 @@ func newRunsEvidenceCommand(g *globals) *cobra.Command {
 		Short: "Gather again what can be told of a run whose end is unknown",
 		Args:  runIDArg,
 	}
+	var refresh bool
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "also queue a run that compares what is there with the state, and changes nothing")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return g.withClient(func(c *api.Client) error {
-			run, err := c.Evidence(cmd.Context(), args[0])
+			gather := c.Evidence
+			if refresh {
+				gather = c.Refresh
+			}
+			run, err := gather(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -59,10 +65,24 @@ func renderEvidence(w io.Writer, r api.Run, now time.Time, colour bool) {
 	default:
 		t.row("kept state", "not known")
 	}
+	if e.Refresh != nil {
+		t.row("what is there", refreshText(*e.Refresh))
+	}
 	for _, what := range e.Unread {
 		t.row(cell{"not read", yellow}, what)
 	}
 	t.write(w, colour)
+}
+
+// refreshText says what came of the look at what is there.
+func refreshText(r api.Refresh) string {
+	switch {
+	case r.State == api.StateSucceeded && r.Changes == (api.Changes{}):
+		return "as the state says (run " + r.RunID + ")"
+	case r.State == api.StateSucceeded:
+		return fmt.Sprintf("%d added, %d changed, %d gone, against the state (run %s)", r.Changes.Add, r.Changes.Change, r.Changes.Destroy, r.RunID)
+	}
+	return fmt.Sprintf("run %s, which is %s, looks at it", r.RunID, cmp.Or(r.State, "forgotten"))
 }
 
 func runnerText(e api.Evidence) string {

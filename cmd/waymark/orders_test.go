@@ -357,3 +357,30 @@ environment "vault" {
 		w.entry(action)
 	}
 }
+
+// What is there is looked at beside an unknown run, which holds its target.
+func TestEvidenceIsRefreshed(t *testing.T) {
+	w := lostInApply(t)
+	w.spawn()
+	const tag = "dev_us-east-1/research/1.0"
+	run := w.until(tag, release.Unknown)
+	w.evidence(run.ID, func(*api.Evidence) bool { return true })
+	wantText(t, w.mustCLI("runs", "evidence", run.ID, "--refresh"), "what is there", "looks at it")
+	var look api.Run
+	w.await("the look", func() bool {
+		run, _ = w.client.Run(t.Context(), run.ID)
+		look, _ = w.client.Run(t.Context(), run.Evidence.Refresh.RunID)
+		return look.Ended()
+	})
+	if look.Kind != "drift" || look.State != api.StateSucceeded || look.Commit != run.Commit || run.State != api.StateUnknown {
+		t.Errorf("the look: %+v", look)
+	}
+	if r := run.Evidence.Refresh; r.Changes != look.Changes {
+		t.Errorf("linked: %+v", r)
+	}
+	run, _ = w.client.Run(t.Context(), run.ID)
+	wantText(t, w.mustCLI("runs", "show", run.ID), "as the state says (run "+look.ID+")")
+	wantText(t, w.mustCLI("runs", "evidence", run.ID), "as the state says (run "+look.ID+")") // gathered again, it stays
+	w.mustCLI("runs", "resolve", run.ID, "--abandon")
+	w.wantExit(5, "only a run that is unknown", "runs", "evidence", run.ID, "--refresh")
+}
