@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo build test test-short tools check bench fuzz storm generate
+.PHONY: help demo build test test-short tools check bench fuzz storm generate screenshots
 
 export GOWORK := off
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
 	@echo 'make storm       replicas under load are killed, stopped and cut off for $(DURATION), and nothing may be lost; SEED=7 for another storm'
 	@echo 'make fuzz        every fuzz test for $(FUZZTIME); FUZZTIME=5m for longer'
+	@echo 'make screenshots the pictures of the page in docs/screenshots, after a change of it'
 	@echo 'make generate    the Go code of the page, after a change of its templates'
 	@echo 'make tools       all programs that the above use, into .tools/bin; PINNED=1 builds those on PATH too'
 
@@ -68,7 +69,12 @@ bench:
 
 # After a change of page/*.templ. What it writes is kept beside them.
 generate:
-	@go run -C tools/templ github.com/a-h/templ/cmd/templ generate -path $(CURDIR)/page
+	@scripts/generate.sh
+
+# From a world whose clock stands still; other fonts make other pictures.
+screenshots:
+	@scripts/system-packages.sh chromium
+	@go test -count=1 -timeout 10m -run '^TestScreenshots$$' ./cmd/waymark -screenshots=$(CURDIR)/docs/screenshots
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)

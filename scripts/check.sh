@@ -20,7 +20,7 @@ fi
 
 say generated code
 before=$(cat page/*_templ.go | cksum)
-go run -C tools/templ github.com/a-h/templ/cmd/templ generate -path "$PWD/page" >/dev/null 2>&1
+scripts/generate.sh
 if [ "$before" != "$(cat page/*_templ.go | cksum)" ]; then
 	say "page/*_templ.go did not fit page/*.templ; it was made anew, commit it"
 	exit 1

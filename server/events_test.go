@@ -36,8 +36,8 @@ func live(t *testing.T, change func(*server.Config)) *world {
 	return w
 }
 
-// enough ends a stream from within.
-var enough = errors.New("enough")
+// errEnough ends a stream from within.
+var errEnough = errors.New("enough")
 
 // collect reads events until ok says so.
 func collect(t *testing.T, c *api.Client, q api.EventQuery, ok func(api.Event) bool) []api.Event {
@@ -48,11 +48,11 @@ func collect(t *testing.T, c *api.Client, q api.EventQuery, ok func(api.Event) b
 	err := c.Events(ctx, q, func(e api.Event) error {
 		all = append(all, e)
 		if ok(e) {
-			return enough
+			return errEnough
 		}
 		return nil
 	})
-	if !errors.Is(err, enough) {
+	if !errors.Is(err, errEnough) {
 		t.Fatalf("the stream ended with %v after %d events", err, len(all))
 	}
 	return all

@@ -358,7 +358,9 @@ func TestSomebodyMovesIt(t *testing.T) {
 func TestWhatAReceiverAsksFor(t *testing.T) {
 	for asked, want := range map[string]time.Duration{"600": 10 * time.Minute, "86400": time.Hour, "0": time.Second} {
 		r, p := testkit.NewEventSink(t), &place{size: 1}
-		r.Answers(func(testkit.SinkMessage) (int, map[string]string) { return 429, map[string]string{"Retry-After": asked} })
+		r.Answers(func(testkit.SinkMessage) (int, map[string]string) {
+			return 429, map[string]string{"Retry-After": asked}
+		})
 		stop := deliver(t, p, r)
 		await(t, "a refusal", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.waits) > 0 })
 		stop()
