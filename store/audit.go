@@ -28,6 +28,7 @@ func (s *Store) appendEntries(ctx context.Context, t tx, entries ...audit.Entry)
 		if e.Actor == "" {
 			e.Actor = "waymark"
 		}
+		e = s.hideIn(e)
 		leaf, err := e.Encode()
 		if err != nil {
 			return err

@@ -319,6 +319,7 @@ func (s *Store) writeRun(ctx context.Context, t tx, r *Record, before release.St
 		r.letGo()
 	}
 	t.tellRun(r.ID)
+	s.hideRun(r)
 	applying := 0
 	if r.Applying {
 		applying = 1

@@ -44,12 +44,16 @@ type Config struct {
 	URL    string
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
+	// Mask takes secrets out of reasons, summaries, messages and details before they
+	// are stored. Nil: they are stored as they are.
+	Mask func(string) string
 }
 
 // Store is an open database.
 type Store struct {
 	db      database
 	changes *changes
+	mask    func(string) string // nil: nothing is masked
 	log     *slog.Logger
 	now     func() time.Time
 }
@@ -62,7 +66,7 @@ const sqlitePragmas = "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_p
 // release.ErrInvalid for a URL that names no supported database, and
 // release.ErrUnavailable where the database cannot be reached.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{changes: newChanges(), log: cfg.Logger, now: cfg.Now}
+	s := &Store{changes: newChanges(), mask: cfg.Mask, log: cfg.Logger, now: cfg.Now}
 	if s.log == nil {
 		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

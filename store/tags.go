@@ -207,7 +207,7 @@ func (s *Store) insertRelease(ctx context.Context, t tx, r *release.Release) (id
 	err = t.row(ctx, "INSERT INTO releases ("+releaseFields+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) RETURNING id`,
 		r.Repository, r.Tag, r.Target.Env, r.Target.Scope, r.Target.Team, r.Version, r.ObjectID, r.Commit,
-		r.Tagger, millis(r.TaggedAt), r.Message, r.Signature, millis(r.SeenAt), string(r.Decision), r.Reason,
+		r.Tagger, millis(r.TaggedAt), s.hide(r.Message), r.Signature, millis(r.SeenAt), string(r.Decision), s.hide(r.Reason),
 		r.SignedBy.Name, r.SignedBy.Key, r.SignedBy.Kind, r.Author, r.Committer).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("recording tag %q: %w", r.Tag, err)

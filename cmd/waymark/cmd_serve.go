@@ -105,7 +105,12 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 	}
 	listener := listening.(*net.TCPListener)
 	leave := waitingRoom(listener)
-	s, err := newService(ctx, cfg, options, log)
+	hide, err := serviceMask(cfg)
+	if err != nil {
+		return withExitCode(errors.Join(err, listener.Close()))
+	}
+	log = slog.New(maskedHandler{log.Handler(), hide})
+	s, err := newService(ctx, cfg, options, hide, log)
 	leave()
 	if err != nil {
 		return withExitCode(errors.Join(err, listener.Close()))

@@ -20,9 +20,17 @@ import (
 )
 
 func getBody(ctx context.Context, url string, to io.Writer) error {
+	return getBodyAs(ctx, url, "", to)
+}
+
+// getBodyAs is getBody with a token.
+func getBodyAs(ctx context.Context, url, token string, to io.Writer) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
