@@ -109,7 +109,8 @@ func (u *users) evaluate(ctx context.Context, point string, input any, trace boo
 }
 
 var (
-	outOfMemory = regexp.MustCompile(`(?m)^(fatal error|runtime): .*(out of memory|cannot allocate memory)`)
+	// Go ends by a signal where the system refuses memory that it counts on.
+	outOfMemory = regexp.MustCompile(`(?m)^(fatal error|fatal|runtime): .*(out of memory|cannot allocate memory|failed to (reserve|allocate|create new OS thread)|cannot map pages)|^(SIGSEGV|SIGBUS|SIGABRT): `)
 	panicked    = regexp.MustCompile(`(?m)^(panic|fatal error|runtime): .*`)
 )
 
