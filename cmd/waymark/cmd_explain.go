@@ -47,7 +47,8 @@ type explainedEnv struct {
 	PromotesFrom string   `json:"promotes_from,omitempty"`
 	Downgrade    string   `json:"downgrade"`
 	Queue        string   `json:"queue"`
-	Windows      []string `json:"windows"` // none can be configured yet: every time is allowed
+	Windows      []string `json:"windows"` // and configured freezes, for the target; none: any time
+	Outside      string   `json:"outside"` // of them: "wait" or "refuse"
 }
 
 type explainedGate struct {
@@ -176,7 +177,7 @@ func (x *explainer) explain(ctx context.Context, name string) (*explanation, err
 	if x.keys, err = loadSigners(x.cfg); err != nil {
 		return nil, err
 	}
-	if err := checkPolicies(ctx, x.cfg); err != nil {
+	if x.judge, err = tagPolicies(ctx, x.cfg); err != nil {
 		return nil, err
 	}
 	for _, r := range x.cfg.Repositories {
@@ -191,6 +192,25 @@ func (x *explainer) explain(ctx context.Context, name string) (*explanation, err
 	return x.e, nil
 }
 
+// windowsOf lists the windows and the configured freezes that are for a target.
+func windowsOf(env config.Environment, t release.Target) []string {
+	isFor := func(scopes, teams []string) bool {
+		return (len(scopes) == 0 || slices.Contains(scopes, t.Scope)) && (len(teams) == 0 || slices.Contains(teams, t.Team))
+	}
+	out := []string{}
+	for _, w := range env.Windows {
+		if isFor(w.Regions, w.Teams) {
+			out = append(out, w.String())
+		}
+	}
+	for _, f := range env.Freezes {
+		if isFor(f.Regions, f.Teams) {
+			out = append(out, fmt.Sprintf("freeze %q from %s to %s", f.Name, f.From.Format(time.RFC3339), f.To.Format(time.RFC3339)))
+		}
+	}
+	return out
+}
+
 // environment adds what the configuration says of the tag's environment.
 func (x *explainer) environment() {
 	env, ok := x.cfg.Environment(x.tag.Env)
@@ -198,7 +218,7 @@ func (x *explainer) environment() {
 		return
 	}
 	x.e.Env = &explainedEnv{Approvals: env.Approvals, Approvers: append([]string{}, env.Approvers...), Expiry: env.ApprovalExpiry.String(),
-		PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: []string{}}
+		PromotesFrom: env.PromotesFrom, Downgrade: env.Downgrade, Queue: env.Queue, Windows: windowsOf(env, x.target), Outside: env.Outside}
 	x.e.Policy = &explainedPolicy{x.cfg.Policy.AllowedProviders, x.cfg.Policy.AllowedModules, env.Protected,
 		policies.Weakened(x.cfg.PolicySwitches(env.Name), "")}
 	if !x.target.IsGlobal() && x.cfg.GlobalRegion != "" {

@@ -56,7 +56,11 @@ func (g *globals) renderExplanation(e *explanation) {
 	t.row("promotes from", orDash(e.Env.PromotesFrom))
 	t.row("older version", map[string]string{"allow": "allowed", "refuse": "refused"}[e.Env.Downgrade])
 	t.row("queue", map[string]string{"all": "every tag runs", "supersede": "a newer tag overtakes queued ones"}[e.Env.Queue])
-	t.row("windows", "any time")
+	windows := "any time"
+	if len(e.Env.Windows) > 0 {
+		windows = strings.Join(e.Env.Windows, ", ") + "; outside: " + e.Env.Outside
+	}
+	t.row("windows", windows)
 	if e.Global != "" {
 		t.row("waits for", e.Global+", while it has a queued or active run")
 	}

@@ -44,12 +44,13 @@ type explainer struct {
 	dir     string      // of the clone; empty: the current folder, where it is one
 	service *api.Client // nil where none was named
 	keys    signers
+	judge   func(context.Context, release.TagFacts) (release.PolicyVerdict, error) // policies on tags; nil where there are none
+	record  *record                                                                // what the service knows; nil without one
 
 	e          *explanation
 	tag        tagparse.Tag
 	target     release.Target
 	repository string // named in steps; empty where there is one alone
-	commit     string // whose files were read last; empty: none
 }
 
 func (x *explainer) add(name string, state stepState, format string, args ...any) {
@@ -98,8 +99,7 @@ func (x *explainer) inRepository(ctx context.Context, r config.Repository) error
 	if err != nil {
 		return err
 	}
-	x.commit = seen.commit
-	if err := x.branch(ctx, r, c, seen); err != nil {
+	if err := x.branch(ctx, r, c, &seen); err != nil {
 		return err
 	}
 	if err := x.signature(ctx, c, seen); err != nil {
@@ -107,12 +107,16 @@ func (x *explainer) inRepository(ctx context.Context, r config.Repository) error
 	}
 	d, err := x.files(r, c, seen)
 	if err == nil {
-		err = x.byRecord(ctx)
+		err = x.byRecord(ctx, seen)
 	}
 	if err != nil || d == nil {
 		return err
 	}
-	return x.code(ctx, c, seen, d)
+	asks, err := x.policy(ctx, r, seen, d)
+	if err != nil {
+		return err
+	}
+	return x.code(ctx, c, seen, d, asks)
 }
 
 // inClone is what a clone has of the tag.
@@ -121,6 +125,8 @@ type inClone struct {
 	there  bool   // the tag is in the clone
 	bad    bool   // it is refused for what it is
 	commit string // the tag's, or that of HEAD; empty without either
+	info   gitrepo.TagInfo
+	onIt   bool // the commit is on the branch
 }
 
 // openClone opens the clone that somebody named or stands in; nil where nobody
@@ -163,14 +169,14 @@ func (x *explainer) object(ctx context.Context, r config.Repository, c *gitrepo.
 	if err != nil && !errors.Is(err, release.ErrRefused) {
 		return seen, err
 	}
-	seen.commit = info.Commit
+	seen.commit, seen.info = info.Commit, info
 	err = reconciler.JudgeObject(r, seen.ref.Annotated, err)
 	seen.bad = err != nil
 	return seen, x.judged(name, err, "by "+info.Tagger)
 }
 
 // branch judges whether the commit is on the repository's branch.
-func (x *explainer) branch(ctx context.Context, r config.Repository, c *gitrepo.Clone, seen inClone) error {
+func (x *explainer) branch(ctx context.Context, r config.Repository, c *gitrepo.Clone, seen *inClone) error {
 	const name = "branch"
 	if c == nil || seen.commit == "" {
 		x.add(name, stepUnknown, "no commit is known")
@@ -184,6 +190,7 @@ func (x *explainer) branch(ctx context.Context, r config.Repository, c *gitrepo.
 	if err != nil {
 		return err
 	}
+	seen.onIt = reachable
 	passes := fmt.Sprintf("commit %s is on branch %q", shortCommit(seen.commit), r.Branch)
 	if !pushed {
 		passes += " of this clone alone: push the branch before the tag"
@@ -227,11 +234,11 @@ func (x *explainer) files(r config.Repository, c *gitrepo.Clone, seen inClone) (
 }
 
 // code does with the commit what a run does before anything of it is executed.
-func (x *explainer) code(ctx context.Context, c *gitrepo.Clone, seen inClone, d *config.Deployment) error {
+func (x *explainer) code(ctx context.Context, c *gitrepo.Clone, seen inClone, d *config.Deployment, asks []release.Requirement) error {
 	const name = "code"
 	if c == nil || seen.commit == "" {
 		x.add(name, stepUnknown, "not known without a clone of the repository: name one with --repo")
-		x.needs(nil)
+		x.needs(asks)
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "waymark-explain-")
@@ -257,26 +264,41 @@ func (x *explainer) code(ctx context.Context, c *gitrepo.Clone, seen inClone, d 
 		return nil
 	}
 	x.add(name, stepPasses, "%s", res.Stages[0].Summary)
-	x.needs(res.Requirements)
+	x.needs(append(asks, res.Requirements...))
 	return nil
 }
 
 // byRecord asks what only a service can answer.
-func (x *explainer) byRecord(ctx context.Context) error {
-	if x.service == nil {
-		for _, name := range []string{"record", "order", "promotion"} {
-			x.add(name, stepUnknown, "not known without a service: name one with --server")
+func (x *explainer) byRecord(ctx context.Context, seen inClone) error {
+	if x.service != nil && x.record == nil {
+		var err error
+		if x.record, err = readRecord(ctx, x.service, x.target); err != nil {
+			return err
 		}
-		return nil
 	}
-	return x.askService(ctx, time.Now())
+	if x.record == nil {
+		x.add("record", stepUnknown, noService)
+	} else {
+		x.onRecord()
+	}
+	if err := x.order(); err != nil {
+		return err
+	}
+	now := time.Now()
+	proven, err := x.promotion(ctx, seen.commit, now)
+	if err != nil {
+		return err
+	}
+	return x.window(proven, now)
 }
 
+const noService = "not known without a service: name one with --server"
+
 // needs says whose approval the plan would need, as far as that is known before it.
-func (x *explainer) needs(planned []release.Requirement) {
+func (x *explainer) needs(asks []release.Requirement) {
 	env, _ := x.cfg.Environment(x.tag.Env)
 	const more = "a plan may need more, by policies, and one without changes needs none"
-	all := append(env.Requirements(), planned...)
+	all := append(env.Requirements(), asks...)
 	if len(all) == 0 {
 		x.add("approvals", stepPasses, "none; %s", more)
 		return

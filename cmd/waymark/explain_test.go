@@ -77,7 +77,42 @@ func (w *world) ended(tag string) (reason string, succeeded bool) {
 // push, and by the service after it. They are the same sentence.
 func TestExplainSaysWhatTheServiceSays(t *testing.T) {
 	w := newWorld(t, `
-policy { allowed_providers = ["hashicorp/time"] }
+policy {
+  allowed_providers = ["hashicorp/time"]
+  folders           = ["policies"]
+}
+environment "late" {
+  regions       = ["us-east-1"]
+  promotes_from = "dev"
+  soak          = "24h"
+  outside       = "refuse"
+}
+environment "shut" {
+  regions = ["us-east-1"]
+  outside = "refuse"
+  window {
+    cron      = "0 0 29 2 *"
+    duration  = "1m"
+    time_zone = "Europe/Berlin"
+  }
+}
+environment "closed" {
+  regions = ["us-east-1"]
+  outside = "refuse"
+  freeze "for-ever" {
+    from   = "2020-01-01"
+    to     = "2120-01-01"
+    reason = "nobody works here"
+  }
+}
+environment "patient" {
+  regions   = ["us-east-1"]
+  approvals = 1
+  window {
+    cron     = "0 0 29 2 *"
+    duration = "1m"
+  }
+}
 environment "signed" {
   regions           = ["us-east-1"]
   require_signature = true
@@ -94,6 +129,12 @@ signers "release" { openpgp = ["keys.asc"] }
 		t.Fatal(err)
 	}
 	w.remote.Commit(map[string]string{"vars/research.tfvars": "", "vars/risk.tfvars": "", "vars/alpha.tfvars": "", "vars/beta.tfvars": ""})
+	w.policies(map[string]string{"tag.rego": `package tag
+
+deny contains {"rule": "no-hotfix", "message": sprintf("a hotfix needs a version after %s", [input.deployed[0].version])} if contains(input.message, "hotfix")
+
+require_approval contains {"rule": "second-look", "message": "a big one", "count": 1} if contains(input.message, "big")
+`})
 	for k, v := range w.env {
 		t.Setenv(k, v)
 	}
@@ -141,6 +182,11 @@ signers "release" { openpgp = ["keys.asc"] }
 		{"a file that is missing", "dev_us-east-1/gamma/1.0", on("main"), "files", "vars/gamma.tfvars"},
 		{"older than what is deployed", "dev_us-east-1/research/1.9", on("main"), "order", "is older than 2.0, which is deployed"},
 		{"older than what is on its way", "staging_us-east-1/research/1.9", on("main"), "order", "is older than 2.0, which is on its way"},
+		{"not proven elsewhere", "prod_us-east-1/risk/1.0", on("main"), "promotion", "has not succeeded in dev_us-east-1/risk (never succeeded there)"},
+		{"proven not long enough ago", "late_us-east-1/research/1.0", on("main"), "window", "must soak for 24h"},
+		{"outside of the window", "shut_us-east-1/risk/1.0", on("main"), "window", "0 0 29 2 *"},
+		{"in a freeze", "closed_us-east-1/risk/1.0", on("main"), "window", "nobody works here"},
+		{"denied by a policy", "dev_us-east-1/research/2.1", func(tag string) { c.git("tag", "-a", "-m", "a hotfix", tag, "main") }, "policy", "after 2.0 (no-hotfix)"},
 		{"a provider that is not allowed", "dev_us-east-1/alpha/1.0", onCode(`resource "aws_instance" "x" {}`), "code", "hashicorp/aws"},
 		{"another backend", "dev_us-east-1/alpha/1.1", onCode("terraform {\n  backend \"s3\" {}\n}\n"), "code", "s3"},
 		{"a program", "dev_us-east-1/alpha/1.2", onCode(`data "external" "x" { program = ["id"] }`), "code", "external"},
@@ -163,13 +209,42 @@ signers "release" { openpgp = ["keys.asc"] }
 
 	onCode("", testkit.File{Path: "out", Content: "main.tf", Mode: "120000"})("dev_us-east-1/beta/1.0")
 	code, e := c.explain("dev_us-east-1/beta/1.0")
-	if code != 0 || !e.Valid || slices.ContainsFunc(e.Steps, func(s explainedStep) bool { return s.State != stepPasses && s.Name != "promotion" }) {
+	if code != 0 || !e.Valid || slices.ContainsFunc(e.Steps, func(s explainedStep) bool { return s.State != stepPasses }) {
 		t.Errorf("a good tag: exit %d %+v", code, e.Steps)
 	}
 	c.push("dev_us-east-1/beta/1.0")
 	if reason, succeeded := w.ended("dev_us-east-1/beta/1.0"); !succeeded {
 		t.Errorf("a good tag: %s", reason)
 	}
+
+	step := func(e explanation, name string) explainedStep {
+		i := slices.IndexFunc(e.Steps, func(s explainedStep) bool { return s.Name == name })
+		return e.Steps[max(0, i)]
+	}
+	c.git("tag", "-a", "-m", "a big one", "staging_us-east-1/beta/1.0", "main")
+	_, e = c.explain("staging_us-east-1/beta/1.0")
+	c.push("staging_us-east-1/beta/1.0")
+	r := w.until("staging_us-east-1/beta/1.0", release.AwaitingApproval)
+	if s := step(e, "approvals"); s.State != stepNeeds || !strings.HasPrefix(s.Says, r.ApproversMissing+"; ") || !strings.Contains(r.ApproversMissing, "second-look") {
+		t.Errorf("explained: %+v\nthe service: %s", s, r.ApproversMissing)
+	}
+
+	c.tag("patient_us-east-1/beta/1.0", "main")
+	_, e = c.explain("patient_us-east-1/beta/1.0")
+	c.push("patient_us-east-1/beta/1.0")
+	says := ""
+	w.await("a run that waits", func() bool {
+		runs := w.runs()
+		i := slices.IndexFunc(runs, func(r api.Run) bool { return r.Tag == "patient_us-east-1/beta/1.0" && r.Reason != "" })
+		if i >= 0 {
+			says = runs[i].Reason
+		}
+		return i >= 0
+	})
+	if s := step(e, "window"); !e.Valid || s.State != stepWaits || s.Says != says {
+		t.Errorf("explained: %+v\nthe service: %s", s, says)
+	}
+
 	if code, e := c.explain("dev_us-east-1/beta/1.0"); code != 0 || !slices.ContainsFunc(e.Steps, func(s explainedStep) bool {
 		return s.Name == "record" && strings.Contains(s.Says, "admitted it")
 	}) {
