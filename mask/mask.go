@@ -112,9 +112,9 @@ func (m *Mask) Cut(s string) string {
 			found = append(found, span{len(s) - n, len(s)})
 		}
 	}
-	// What a pattern or a shape would have matched is not to be told from its
-	// beginning: the last word goes as a whole.
-	if at := strings.LastIndexAny(s, " \t\n\"'=,;") + 1; len(s)-at >= minToken/2 {
+	// What a pattern or a shape would have matched is not to be told from a short
+	// beginning: the last word goes too.
+	if at := max(strings.LastIndexAny(s, " \t\n\"'=,;")+1, len(s)-maxNeedle); len(s)-at >= minToken/2 {
 		found = append(found, span{at, len(s)})
 	}
 	return replace(s, found)

@@ -117,16 +117,16 @@ func (j *journal) cleanLine(stage release.StageName, line string) string {
 	if j.lines[stage] == nil {
 		j.lines[stage] = j.mask.Lines()
 	}
-	return printable(j.lines[stage].Line(line, isCut))
+	return printable(j.lines[stage].Line(line, isCut), isCut)
 }
 
 // clean masks secrets and makes one printable line of bounded length.
 func (j *journal) clean(line string) string {
 	line, isCut := wholeOf(line)
 	if isCut {
-		return printable(j.mask.Cut(line))
+		return printable(j.mask.Cut(line), true)
 	}
-	return printable(j.mask.Text(line))
+	return printable(j.mask.Text(line), false)
 }
 
 var escapeSequence = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))`)
@@ -145,7 +145,7 @@ func wholeOf(line string) (string, bool) {
 
 // printable makes one line of bounded length without control characters, nor those
 // that turn the direction of text.
-func printable(line string) string {
+func printable(line string, isCut bool) string {
 	line = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r) && r != '\t':
@@ -160,7 +160,10 @@ func printable(line string) string {
 		for !utf8.RuneStart(line[cut]) {
 			cut--
 		}
-		line = line[:cut] + " … (cut)"
+		line, isCut = line[:cut], true
+	}
+	if isCut {
+		line += " … (cut)"
 	}
 	return line
 }

@@ -69,7 +69,13 @@ func localBackend(dir string, _ release.EngineSpec, spec release.BackendSpec) ([
 	if address := spec.Values["address"]; address != "" {
 		override := "terraform {\n  backend \"http\" {}\n}\n"
 		err := os.WriteFile(filepath.Join(dir, "backend_override.tf"), []byte(override), 0o600)
-		return []string{"-backend-config=address=" + address, "-backend-config=retry_max=0"}, err
+		args := []string{"-backend-config=address=" + address, "-backend-config=retry_max=0"}
+		for _, name := range []string{"username", "password"} {
+			if value := spec.Values[name]; value != "" {
+				args = append(args, "-backend-config="+name+"="+value)
+			}
+		}
+		return args, err
 	}
 	override := "terraform {\n  backend \"local\" {}\n}\n"
 	err := os.WriteFile(filepath.Join(dir, "backend_override.tf"), []byte(override), 0o600)

@@ -17,6 +17,9 @@ var escapeSequence = regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]`)
 // are taken out, every other control character and every character that turns
 // the direction of writing becomes U+FFFD. Tabs and newlines stay.
 func neutral(s string) string {
+	if plain(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(escapeSequence.ReplaceAllString(s, ""), "\uFFFD")
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -27,6 +30,16 @@ func neutral(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// plain reports whether s is of printable ASCII, tabs and newlines alone.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' && c != '\n' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // cut shortens s to at most max bytes, whole characters, with an ellipsis.
