@@ -105,6 +105,10 @@ environment "closed" {
     reason = "nobody works here"
   }
 }
+environment "quiet" {
+  regions = ["us-east-1"]
+  outside = "refuse"
+}
 environment "patient" {
   regions   = ["us-east-1"]
   approvals = 1
@@ -186,6 +190,12 @@ require_approval contains {"rule": "second-look", "message": "a big one", "count
 		{"proven not long enough ago", "late_us-east-1/research/1.0", on("main"), "window", "must soak for 24h"},
 		{"outside of the window", "shut_us-east-1/risk/1.0", on("main"), "window", "0 0 29 2 *"},
 		{"in a freeze", "closed_us-east-1/risk/1.0", on("main"), "window", "nobody works here"},
+		{"in a freeze that a person set", "quiet_us-east-1/risk/1.0", func(tag string) {
+			if _, err := w.client.Freeze(t.Context(), api.FreezeSet{Where: "quiet", For: "2h", Reason: "a fire drill"}); err != nil {
+				t.Fatal(err)
+			}
+			c.tag(tag, "main")
+		}, "window", "a fire drill"},
 		{"denied by a policy", "dev_us-east-1/research/2.1", func(tag string) { c.git("tag", "-a", "-m", "a hotfix", tag, "main") }, "policy", "after 2.0 (no-hotfix)"},
 		{"a provider that is not allowed", "dev_us-east-1/alpha/1.0", onCode(`resource "aws_instance" "x" {}`), "code", "hashicorp/aws"},
 		{"another backend", "dev_us-east-1/alpha/1.1", onCode("terraform {\n  backend \"s3\" {}\n}\n"), "code", "s3"},
