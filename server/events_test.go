@@ -8,16 +8,20 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/internal/testkit"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/server"
+	"github.com/waymark-cd/waymark/store"
 )
 
 // live feeds the events of a world's server.
@@ -355,5 +359,59 @@ func TestServiceThatStopsEndsStreams(t *testing.T) {
 	began := time.Now()
 	if err := w.http.Config.Shutdown(ctx); err != nil || time.Since(began) > 4*time.Second {
 		t.Errorf("Shutdown took %s: %v", time.Since(began), err)
+	}
+}
+
+// TestEventsOfEveryInstance: what one instance commits, readers of another hear, and
+// an id of one is good on the other.
+func TestEventsOfEveryInstance(t *testing.T) {
+	url := testkit.Postgres(t)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	instance := func() (*store.Store, *api.Client) {
+		s, err := store.Open(t.Context(), store.Config{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		srv, err := server.New(server.Config{Store: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() { _ = s.Listen(ctx) })
+		running.Go(func() { _ = srv.Run(ctx) })
+		h := httptest.NewServer(srv.Handler())
+		t.Cleanup(h.Close)
+		c, err := api.NewClient(api.ClientConfig{Server: h.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, c
+	}
+	a, atA := instance()
+	_, atB := instance()
+	write := func(action string) {
+		if err := a.Log(t.Context(), audit.Entry{Action: action, Target: "dev_us-east-1/research"}); err != nil {
+			t.Error(err)
+		}
+	}
+	write("test.zero")
+	began := time.Now()
+	last := ""
+	all := collect(t, atB, api.EventQuery{Last: "-1"}, func(e api.Event) bool {
+		if e.Kind() == "test.zero" { // from here on it is live
+			began = time.Now()
+			running.Go(func() { write("test.one") })
+		}
+		last = e.Last
+		return e.Kind() == "test.one"
+	})
+	t.Logf("heard from another instance after %s", time.Since(began).Round(time.Millisecond))
+	write("test.two")
+	all = append(all, collect(t, atA, api.EventQuery{Last: last}, func(e api.Event) bool { return e.Kind() == "test.two" })...)
+	if kinds(all) != "test.zero test.one test.two" {
+		t.Errorf("heard %s", kinds(all))
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/server"
 )
@@ -111,4 +113,73 @@ type stuck struct{ ctx context.Context }
 func (s stuck) Write([]byte) (int, error) {
 	<-s.ctx.Done()
 	return 0, s.ctx.Err()
+}
+
+// TestLogLinesAreNumberedAndGoOn: a log that breaks off in the middle is taken up
+// again at the line where it ended.
+func TestLogLinesAreNumberedAndGoOn(t *testing.T) {
+	var asked []int64
+	w := newWorld(t, func(c *server.Config) {
+		c.Logs = func(_ context.Context, _, from int64, follow bool, each func(release.LogLine) error) (release.Run, error) {
+			asked = append(asked, from)
+			for n := max(from, 1); n <= 5; n++ {
+				if err := each(release.LogLine{N: n, At: testNow, Stage: release.StagePlan, Text: fmt.Sprintf("text %d\n<%s>", n, evil)}); err != nil {
+					return release.Run{}, err
+				}
+				if n == 3 && len(asked) == 1 {
+					return release.Run{}, errors.New("the disk went away")
+				}
+			}
+			return release.Run{State: release.Failed, Reason: "because"}, nil
+		}
+	})
+	w.admit("dev_us-east-1/research/1.0")
+	var got []int64
+	end, err := w.client.FollowLog(t.Context(), "1", 2, func(l api.LogLine) error {
+		if l.Stage != "plan" || !l.At.Equal(testNow) || !strings.Contains(l.Text, evil) {
+			t.Errorf("line %+v", l)
+		}
+		got = append(got, l.N)
+		return nil
+	})
+	if err != nil || end.State != "failed" || end.Reason != "because" {
+		t.Errorf("the end: %+v, %v", end, err)
+	}
+	if fmt.Sprint(got) != "[2 3 4 5]" || fmt.Sprint(asked) != "[2 4]" {
+		t.Errorf("lines %v, asked for from %v", got, asked)
+	}
+	_, body := w.do("GET", "/api/v1/runs/1/logs", "", "Accept", "text/event-stream", "Last-Event-ID", "4")
+	if !strings.HasPrefix(body, "retry: 2000\n\nid: 5\nevent: line\ndata: {\"n\":5,") || !strings.HasSuffix(body, "event: end\ndata: {\"state\":\"failed\",\"reason\":\"because\"}\n\n") {
+		t.Errorf("the stream: %q", body)
+	}
+	if _, body := w.do("GET", "/api/v1/runs/1/logs?from=5", ""); !strings.HasPrefix(body, "12:00:00.000 plan     text 5\n") || !strings.HasSuffix(body, "run 1 failed: because\n") {
+		t.Errorf("as text: %q", body)
+	}
+}
+
+// TestLogReadersAreBounded: past the bound who comes is told to come back.
+func TestLogReadersAreBounded(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) {
+		c.Logs = func(ctx context.Context, _, _ int64, _ bool, _ func(release.LogLine) error) (release.Run, error) {
+			<-ctx.Done()
+			return release.Run{}, ctx.Err()
+		}
+	})
+	w.admit("dev_us-east-1/research/1.0")
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	for i := range 257 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.http.URL+"/api/v1/runs/1/logs?follow=true", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if want := map[bool]int{true: 200, false: 503}[i < 256]; resp.StatusCode != want {
+			t.Fatalf("reader %d: %d", i+1, resp.StatusCode)
+		}
+	}
 }
