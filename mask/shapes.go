@@ -134,8 +134,8 @@ func random(token string) bool {
 		counts[c]++
 		class := classOf(c)
 		classes |= class
-		if i > 0 && class != classOf(token[i-1]) && !(class == lower && classOf(token[i-1]) == upper) {
-			changes++ // a capital begins a word: what follows it is no change
+		if i > 0 && class != classOf(token[i-1]) {
+			changes++
 		}
 		hex = hex && (class == digit || c == '-' || c|0x20 >= 'a' && c|0x20 <= 'f')
 	}
@@ -146,9 +146,9 @@ func random(token string) bool {
 	spread := entropy(counts[:], len(token)) / math.Log2(float64(min(len(token), 64)))
 	switch classes &^ sign {
 	case lower | upper | digit:
-		return turns >= 0.28 && spread >= 0.78
+		return turns >= 0.36 && spread >= 0.78
 	case lower | upper:
-		return turns >= 0.3 && spread >= 0.86
+		return turns >= 0.4 && spread >= 0.86
 	case lower | digit, upper | digit:
 		return classes&sign == 0 && len(token) >= 32 && turns >= 0.28 && spread >= 0.8
 	}

@@ -113,7 +113,7 @@ func TestUsersRulesAreBounded(t *testing.T) {
 	}{
 		"a loop":          {loop, 0, "", "data.plan.deny did not end within 1s: write the rules so that they take less time, or raise policy { timeout }"},
 		"a loop of OPA's": {inside, 16 << 30, "", "data.plan.warn did not end within 1s"},
-		"memory":          {grow, 256 << 20, "", "data.plan.require_approval needed more than 256 MiB of memory: write the rules so that they need less, or raise policy { memory }"},
+		"memory":          {grow, 256 << 20, "", " needed more than 256 MiB of memory: write the rules so that they need less, or raise policy { memory }"},
 		"a panic":         {`deny contains "x"`, 0, "evaluator-that-panics", "data.plan.deny could not be evaluated: panic: a function of OPA's failed"},
 		"one that hangs":  {`deny contains "x"`, 0, "evaluator-that-hangs", "data.plan.warn did not end within 1s"},
 	} {

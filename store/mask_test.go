@@ -14,12 +14,12 @@ import (
 // TestWhatIsStoredIsMasked: every text that tells of something, in both databases.
 func TestWhatIsStoredIsMasked(t *testing.T) {
 	hide := func(text string) string { return strings.ReplaceAll(text, "s3cret", "(masked)") }
-	for name, url := range map[string]func() string{
-		"sqlite":   func() string { return "sqlite://" + filepath.Join(t.TempDir(), "waymark.db") },
-		"postgres": func() string { return testkit.Postgres(t) },
+	for name, url := range map[string]func(t *testing.T) string{
+		"sqlite":   func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "waymark.db") },
+		"postgres": func(t *testing.T) string { return testkit.Postgres(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := store.Open(t.Context(), store.Config{URL: url(), Mask: hide})
+			s, err := store.Open(t.Context(), store.Config{URL: url(t), Mask: hide})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -163,12 +163,12 @@ func newSecretsWorld(t *testing.T, database string) *world {
 // TestPlantedSecretsAreFoundNowhere says secrets aloud in every way, with the real
 // engine, and looks for them wherever something is kept or shown.
 func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
-	for name, database := range map[string]func() string{
-		"sqlite":   func() string { return "sqlite" },
-		"postgres": func() string { return testkit.Postgres(t) },
+	for name, database := range map[string]func(t *testing.T) string{
+		"sqlite":   func(*testing.T) string { return "sqlite" },
+		"postgres": func(t *testing.T) string { return testkit.Postgres(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			url := database()
+			url := database(t)
 			w := newSecretsWorld(t, url)
 			w.contact()
 			found := &finds{t: t, traces: traces()}
