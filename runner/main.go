@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waymark-cd/waymark/mask"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -160,7 +161,7 @@ func reserveSpace(path string) error {
 func guard(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(os.Stderr, "waymark runner: panic: %v\n%s", r, debug.Stack())
+			fmt.Fprintf(os.Stderr, "waymark runner: panic: %s\n%s", new(mask.Mask).Text(fmt.Sprint(r)), debug.Stack())
 			err = fmt.Errorf("waymark itself failed: %v (the stack is in the runner's %s)", r, stderrFile)
 		}
 	}()
