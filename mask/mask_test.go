@@ -118,6 +118,7 @@ func TestReadable(t *testing.T) {
 		"https://registry.opentofu.org/v1/providers/hashicorp/aws/5.31.0/download/linux/amd64",
 		"terraform-provider-aws_v5.31.0_x5", "i-0123456789abcdef0", "vpc-0a1b2c3d4e5f60718",
 		"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/tmp/TestRolesOfTheAccounttofu2088543189/002/data/runs/1/1/session/config",
 		"TestWebIdentitySessionNamesStayReadableInEveryLog", "2026-11-23T03:09:41.402Z",
 		"org-awesome-tf-state-production-eu-central-1-account-1111222233",
 		"Serializing/Deserializing/AbstractSingletonProxyFactoryBean2",
@@ -135,7 +136,7 @@ func TestRandomIsSeen(t *testing.T) {
 		for range 2000 {
 			data := make([]byte, size)
 			rand.Read(data)
-			if !random(base64.StdEncoding.EncodeToString(data)) {
+			if key := base64.StdEncoding.EncodeToString(data); strings.Contains((&Mask{}).Text("key: "+key+"."), key) {
 				missed++
 			}
 		}

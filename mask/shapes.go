@@ -86,7 +86,7 @@ func findRandom(s string, found []span) []span {
 			continue
 		}
 		// More of them than chance puts into a key make a path or an assignment.
-		isPath := strings.Count(s[from:i], "/") > (i-from)/16 || strings.Contains(strings.TrimRight(s[from:i], "="), "=")
+		isPath := strings.Count(s[from:i], "/") > max(2, (i-from)/16) || strings.Contains(strings.TrimRight(s[from:i], "="), "=")
 		if !isPath && random(s[from:i]) {
 			found = append(found, span{from, i})
 			continue
