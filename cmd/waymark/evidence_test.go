@@ -30,7 +30,7 @@ func TestEvidenceOfALostApply(t *testing.T) {
 	if err := getBody(t.Context(), w.server+"/runs/"+run.ID, &page); err != nil {
 		t.Fatal(err)
 	}
-	wantText(t, page.String(), "<h2>Evidence</h2>", "break off")
+	wantText(t, page.String(), ">Evidence</h2>", "break off")
 
 	if err := os.RemoveAll(filepath.Join(w.dir, "data/runs")); err != nil {
 		t.Fatal(err)
