@@ -109,8 +109,9 @@ func (u *users) evaluate(ctx context.Context, point string, input any, trace boo
 }
 
 var (
-	// Go ends by a signal where the system refuses memory that it counts on.
-	outOfMemory = regexp.MustCompile(`(?m)^(fatal error|fatal|runtime): .*(out of memory|cannot allocate memory|failed to (reserve|allocate|create new OS thread)|cannot map pages)|^(SIGSEGV|SIGBUS|SIGABRT): `)
+	// Go ends by a signal where the system refuses memory that it counts on. A
+	// binary built with the race detector may hear of it from that first.
+	outOfMemory = regexp.MustCompile(`(?m)^(fatal error|fatal|runtime): .*(out of memory|cannot allocate memory|failed to (reserve|allocate|create new OS thread)|cannot map pages)|^(SIGSEGV|SIGBUS|SIGABRT): |ThreadSanitizer: .*(failed to .*allocate|out of memory|unable to mmap)`)
 	panicked    = regexp.MustCompile(`(?m)^(panic|fatal error|runtime): .*`)
 )
 
