@@ -118,6 +118,7 @@ func (r *Reconciler) sweep(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	defer r.setTrouble("database", nil) // it is for the next leader to say
 	for {
 		select {
 		case <-ctx.Done():

@@ -295,10 +295,10 @@ func (r *Reconciler) keepTidy(ctx context.Context) {
 func (r *Reconciler) persist(ctx context.Context, what string, fn func() error) error {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 15*time.Second
+	defer r.setTrouble("database", nil) // it answered, or nobody waits for it any more
 	for {
 		err := fn()
 		if err == nil {
-			r.setTrouble("database", nil)
 			return nil
 		}
 		for _, decision := range []error{release.ErrConflict, release.ErrNotFound, release.ErrRefused, release.ErrInvalid} {
