@@ -85,3 +85,46 @@ func (d *decoder) checkApprovals(cfg *Config) {
 		}
 	}
 }
+
+// noticeApprovers keeps what is no error, and leaves approvals that may never be
+// given: names that nobody has who logs in, and environments where nobody may
+// approve. API tokens may be made for any name, so it stays a warning.
+func (d *decoder) noticeApprovers(cfg *Config) {
+	if !cfg.TellsPeople() {
+		return // that is refused where the service starts
+	}
+	for _, e := range cfg.Environments {
+		d.noticeNames(cfg, e.Approvers, "environment", e.Name, "approvers")
+		if e.mostApprovals() > 0 && !slices.ContainsFunc(cfg.Access, func(a Access) bool { return a.approvesIn(e.Name) }) {
+			at := d.at("environment", e.Name, "approvals")
+			cfg.notices = append(cfg.notices, problemAt(at, fmt.Sprintf("environment %q needs approvals, and no access block gives the role approver or admin there", e.Name),
+				"only whoever has an API token with such a role can approve: write an access block, or leave it so"))
+		}
+	}
+	for _, r := range cfg.Policy.Rules {
+		d.noticeNames(cfg, r.Approvers, "policy", "rule", r.ID, "approvers")
+	}
+}
+
+// noticeNames keeps what is to be said of each of the approvers at a place.
+func (d *decoder) noticeNames(cfg *Config, approvers []string, place ...string) {
+	for _, who := range approvers {
+		name, isGroup := strings.CutPrefix(who, release.GroupPrefix)
+		summary, next := "", ""
+		switch {
+		case !isGroup && slices.Contains([]string{"local", "token", "waymark"}, strings.ToLower(name)):
+			summary, next = "is nobody whose approval counts where people log in", "name people or groups"
+		case len(cfg.OIDC) > 1 && !slices.ContainsFunc(cfg.OIDC, func(o OIDC) bool { return strings.HasPrefix(name, cfg.OIDCPrefix(o.Name)) }):
+			summary = "is nobody who logs in: there are several oidc blocks, and names begin with that of theirs"
+			next = fmt.Sprintf("write it so, such as %q; as it is, only an API token can be of it", strings.TrimSuffix(who, name)+cfg.OIDCPrefix(cfg.OIDC[0].Name)+name)
+		default:
+			continue
+		}
+		cfg.notices = append(cfg.notices, problemAt(d.at(place...), fmt.Sprintf("approver %q %s", short(who), summary), next))
+	}
+}
+
+// approvesIn reports whether the block lets people approve in an environment.
+func (a Access) approvesIn(env string) bool {
+	return (a.Role == "approver" || a.Role == "admin") && (len(a.Environments) == 0 || slices.Contains(a.Environments, env))
+}

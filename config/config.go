@@ -50,6 +50,7 @@ type Config struct {
 	Notifications []Notification // in file order
 
 	lookupEnv func(string) (string, bool)
+	notices   Problems // see Warnings
 }
 
 // Server says where the service listens and keeps its data.

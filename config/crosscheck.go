@@ -35,6 +35,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkSigners(cfg)
 	d.checkPolicy(cfg)
 	d.checkAccess(cfg)
+	d.noticeApprovers(cfg)
 	d.checkTargets(cfg)
 }
 

@@ -41,10 +41,10 @@ func (c *Config) WaiversFor(gate string, t release.Target) []release.Waiver {
 	return out
 }
 
-// Warnings are what is not wrong, and should be seen to: as of now, waivers that
-// have expired or soon will.
+// Warnings are what is not wrong, and should be seen to: approvals that people who
+// log in cannot give and, as of now, waivers that have expired or soon will.
 func (c *Config) Warnings(now time.Time) Problems {
-	var out Problems
+	out := slices.Clone(c.notices)
 	for _, w := range c.Waivers {
 		switch left := w.Ends().Sub(now); {
 		case left <= 0:
