@@ -19,19 +19,18 @@ func (r *Reconciler) askApproval(ctx context.Context, d *drive, rec store.Record
 		}
 		return r.finish(ctx, rec, release.Failed, "the plan cannot be kept for approval, nothing was changed: "+reason(err), res)
 	}
-	cfg, err := r.configOf(ctx, rec)
+	within, err := r.planLasts(ctx, rec)
 	if err != nil {
 		return err
 	}
-	env, _ := cfg.Environment(rec.Target.Env)
 	return r.persist(ctx, "approval", func() error {
 		now, err := r.Store.Clock(ctx) // until when people may approve is told by the clock that all share
 		if err != nil {
 			return err
 		}
 		until := time.Time{}
-		if env.ApprovalExpiry > 0 {
-			until = now.Add(env.ApprovalExpiry)
+		if within > 0 {
+			until = now.Add(within)
 		}
 		_, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{
 			Entry: audit.Entry{Action: "run.approval_requested", Details: requested(rec, *res.Plan, until)},

@@ -73,6 +73,8 @@ func expired(run *store.Record) string {
 	within := short(run.ApproveBy.Sub(run.Stage(release.StageApproval).StartedAt))
 	open := run.Open()
 	switch {
+	case len(open) == 0 && len(run.Approvals) == 0:
+		return fmt.Sprintf("the plan waited for longer than %s, within which it may be applied", within)
 	case len(open) == 0:
 		return fmt.Sprintf("the approved plan waited for longer than %s, within which it may be applied", within)
 	case len(run.Approvals) == 0:

@@ -187,14 +187,26 @@ func (r *Reconciler) mayApplyNow(ctx context.Context, d *drive, rec store.Record
 			return false, r.finish(ctx, rec, release.Failed, "the plan cannot be kept until the run may go on, nothing was changed: "+reason(err), *res)
 		}
 	}
+	within, err := r.planLasts(ctx, rec)
+	if err != nil {
+		return false, err
+	}
 	return false, r.persist(ctx, "wait", func() error {
-		_, err := r.Store.Update(ctx, rec.ID, r.withResult(store.Update{Entry: waitingEntry(*p), Change: func(run *store.Record) error {
+		clock, err := r.Store.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = r.Store.Update(ctx, rec.ID, r.withResult(store.Update{Entry: waitingEntry(*p), Change: func(run *store.Record) error {
 			if err := same(rec, *run); err != nil {
 				return err
 			}
 			if res != nil {
 				takeResult(run, rec, *res)
 				run.Requirements, run.ApprovalsRequired = rec.Requirements, rec.ApprovalsRequired
+				if within > 0 { // a plan that nobody has to approve expires as others do
+					run.ApproveBy = clock.Add(within)
+					run.SetStage(release.Stage{Name: release.StageApproval, State: release.StageRunning, Summary: "waits for its time", StartedAt: clock})
+				}
 			}
 			run.State, run.RunnerDir, run.Applying = release.AwaitingApproval, "", false
 			run.WaitUntil, run.Reason = p.until, p.String()
@@ -202,6 +214,16 @@ func (r *Reconciler) mayApplyNow(ctx context.Context, d *drive, rec store.Record
 		}}, res, keys))
 		return err
 	})
+}
+
+// planLasts is for how long a plan of the run can be approved and applied; 0: for ever.
+func (r *Reconciler) planLasts(ctx context.Context, rec store.Record) (time.Duration, error) {
+	cfg, err := r.configOf(ctx, rec)
+	if err != nil {
+		return 0, err
+	}
+	env, _ := cfg.Environment(rec.Target.Env)
+	return env.ApprovalExpiry, nil
 }
 
 // resumeWaiting takes a run up again whose plan waits for its time alone.
@@ -217,13 +239,20 @@ func (r *Reconciler) resumeWaiting(ctx context.Context, rec store.Record) error 
 		return err
 	}
 	return r.persist(ctx, "resume", func() error {
-		_, err := r.Store.Update(ctx, rec.ID, store.Update{Wake: true, Change: func(run *store.Record) error {
+		now, err := r.Store.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = r.Store.Update(ctx, rec.ID, store.Update{Wake: true, Change: func(run *store.Record) error {
 			if run.State != release.AwaitingApproval || run.OverriddenBy != rec.OverriddenBy || len(run.Open()) > 0 {
 				return fmt.Errorf("%w: run %d has changed; it is judged anew", release.ErrConflict, rec.ID)
 			}
 			run.State, run.WaitUntil, run.Reason = release.Running, time.Time{}, ""
 			stage := run.Stage(release.StageApproval)
 			stage.State = release.StagePassed // what is recorded there goes on with the apply
+			if !stage.StartedAt.IsZero() && stage.FinishedAt.IsZero() {
+				stage.FinishedAt = now
+			}
 			run.SetStage(stage)
 			return nil
 		}})
