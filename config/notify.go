@@ -191,6 +191,25 @@ func (d *decoder) checkForge(cfg *Config, r *Repository) {
 	}
 }
 
+// Browse is the forge at which people look at the repository's code: the one that is
+// configured, or a well-known one by the host of the repository's URL. Without a Kind
+// nobody knows.
+func (r Repository) Browse() Forge {
+	if r.Forge.Kind != "" {
+		return r.Forge
+	}
+	host, name := forgeOf(r.URL, "")
+	u, err := url.Parse(host)
+	if err != nil {
+		return Forge{}
+	}
+	kind := map[string]string{"github.com": "github", "gitlab.com": "gitlab", "bitbucket.org": bitbucketCloud, "codeberg.org": "forgejo"}[strings.ToLower(u.Hostname())]
+	if summary, _ := checkForgeRepository(name); kind == "" || summary != "" || strings.Count(name, "/") > 1 && kind != "gitlab" {
+		return Forge{}
+	}
+	return Forge{Kind: kind, URL: "https://" + strings.ToLower(u.Hostname()), Repository: name}
+}
+
 // forgeOf reads from a repository's URL where its forge is, and its name there.
 func forgeOf(repository, kind string) (host, name string) {
 	scheme, rest := "https", ""

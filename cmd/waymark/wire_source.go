@@ -3,21 +3,27 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/waymark-cd/waymark/config"
 )
 
 // sourceOf gives where a repository's forge shows a file of a commit, or the commit
-// itself; empty for a repository without a forge block.
+// itself; empty for a repository whose forge nobody knows.
 func sourceOf(cfg *config.Config) func(repository, commit, file string, line int) string {
-	return func(repository, commit, file string, line int) string {
-		for _, r := range cfg.Repositories {
-			if r.Name == repository && r.Forge.Kind != "" && r.Forge.URL != "" && r.Forge.Repository != "" {
-				return sourceURL(r.Forge, commit, file, line)
-			}
+	forges := map[string]config.Forge{}
+	for _, r := range cfg.Repositories {
+		if f := r.Browse(); f.Kind != "" && f.URL != "" && f.Repository != "" {
+			forges[r.Name] = f
 		}
-		return ""
+	}
+	return func(repository, commit, file string, line int) string {
+		f, ok := forges[repository]
+		if !ok || commit == "" || file != "" && !filepath.IsLocal(file) { // a gate may name what is not in the repository
+			return ""
+		}
+		return sourceURL(f, commit, file, line)
 	}
 }
 
