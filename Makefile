@@ -30,7 +30,7 @@ help:
 	@echo 'make test        all tests, with real engines, PostgreSQL, ssh and gpg; RACE=1 with the race detector'
 	@echo 'make test-short  the tests that need nothing but Go and git'
 	@echo 'make check       format, vet, staticcheck, tidy, known vulnerabilities, short tests with the race detector'
-	@echo 'make bench       what Waymark adds to doing it by hand, as ratios'
+	@echo 'make bench       what Waymark adds to doing it by hand, as ratios, and every page over a million runs'
 	@echo 'make storm       replicas under load are killed, stopped and cut off for $(DURATION), and nothing may be lost; SEED=7 for another storm'
 	@echo 'make fuzz        every fuzz test for $(FUZZTIME); FUZZTIME=5m for longer'
 	@echo 'make screenshots the pictures of the page in docs/screenshots, after a change of it'
@@ -64,8 +64,9 @@ check:
 	@scripts/check.sh
 
 bench:
+	@scripts/system-packages.sh postgresql
 	@$(GET) tofu
-	@go test -run '^$$' -bench . -benchtime 1x -timeout 15m $(ARGS) ./internal/bench
+	@go test -run '^$$' -bench . -benchtime 1x -timeout 40m ./internal/bench $(ARGS)
 
 # After a change of page/*.templ. What it writes is kept beside them.
 generate:

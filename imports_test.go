@@ -45,6 +45,7 @@ func mayImport() map[string][]string {
 		"cmd/waymark":      {anything},
 		"internal/testkit": {anything},
 		"internal/bench":   {anything},
+		"internal/fill":    {"release", "audit", "store"},
 		"internal/storm":   {anything},
 		"examples":         {},
 	}

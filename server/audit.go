@@ -174,7 +174,7 @@ func (s *Server) orNow(ctx context.Context, size int64) (int64, error) {
 func hashText(h tlog.Hash) string { return base64.StdEncoding.EncodeToString(h[:]) }
 
 // serveTiles adds the addresses that clients of tiled logs know.
-func (s *Server) serveTiles(mux *http.ServeMux) {
+func (s *Server) serveTiles(mux *table) {
 	mux.HandleFunc("GET /audit/checkpoint", s.checkpointText)
 	mux.HandleFunc("GET /audit/tile/{path...}", s.tile)
 }

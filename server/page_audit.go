@@ -4,21 +4,16 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/page"
+	"github.com/waymark-cd/waymark/store"
 )
 
-// How many entries one page of the audit log shows, and how many it looks through
-// for them at most.
-const (
-	entriesShown  = 50
-	entriesLooked = 5000
-	entriesRead   = 500 // at once
-)
+// entriesShown is how many entries one page of the audit log shows.
+const entriesShown = 50
 
 // auditPage shows the audit log, the newest entry first, to whoever may read all of it.
 func (s *Server) auditPage(w http.ResponseWriter, r *http.Request) {
@@ -73,46 +68,20 @@ func (s *Server) loadAudit(ctx context.Context, q url.Values) (page.Audit, error
 // lookThrough takes entries from v.To downwards until there are enough, or enough
 // were looked at.
 func (s *Server) lookThrough(ctx context.Context, v *page.Audit) error {
-	v.From = v.To
-	for v.From > 0 && v.To-v.From < entriesLooked && len(v.Entries) < entriesShown {
-		n := int64(entriesRead)
-		if v.Filter == (page.AuditFilter{}) {
-			n = entriesShown
-		}
-		from := max(v.From-n, 0)
-		entries, err := s.cfg.Store.Entries(ctx, from, int(v.From-from))
+	f := store.EntryFilter{Target: v.Filter.Target, Action: v.Filter.Action, Actor: v.Filter.Actor, Text: v.Filter.Text, Before: v.To, Limit: entriesShown}
+	if v.Filter.Run != "" {
+		id, err := validRunID(v.Filter.Run)
 		if err != nil {
-			return err
+			return nil // no entry is about it
 		}
-		slices.Reverse(entries)
-		for _, e := range entries {
-			if e.Index >= v.From {
-				continue // the log lacks entries: who verifies is told
-			}
-			if x := wireEntry(e); fits(v.Filter, x) {
-				v.Entries = append(v.Entries, x)
-			}
-			if v.From = e.Index; len(v.Entries) == entriesShown {
-				return nil
-			}
-		}
-		v.From = from
+		f.Run = id
 	}
-	return nil
+	entries, from, err := s.cfg.Store.Search(ctx, f)
+	v.Entries, v.From = mapped(entries, wireEntry), from
+	return err
 }
 
 func auditFilter(q url.Values) page.AuditFilter {
 	get := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	return page.AuditFilter{Target: get("target"), Action: get("action"), Actor: get("actor"), Run: get("run"), Text: get("text")}
-}
-
-// fits reports whether an entry is one that somebody looks for.
-func fits(f page.AuditFilter, e api.AuditEntry) bool {
-	action := f.Action == "" || e.Action == f.Action
-	if begin, ok := strings.CutSuffix(f.Action, "*"); ok {
-		action = strings.HasPrefix(e.Action, begin)
-	}
-	holds := func(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
-	return action && (f.Target == "" || e.Target == f.Target) && (f.Run == "" || e.RunID == f.Run) &&
-		holds(e.Actor, f.Actor) && holds(e.Leaf, f.Text)
 }

@@ -24,7 +24,7 @@ func isPublic(r *http.Request) bool {
 }
 
 // registerPublic adds what anybody may see of public environments.
-func (s *Server) registerPublic(mux *http.ServeMux) {
+func (s *Server) registerPublic(mux *table) {
 	bound := &perSecond{}
 	mux.Handle("GET /public/runs/{id}", s.bounded(bound, s.publicRun))
 	mux.Handle("GET /badge/{env}/{scope}/{badge}", s.bounded(bound, s.badge))

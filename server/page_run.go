@@ -19,7 +19,7 @@ const (
 )
 
 // servePages adds the pages of runs, the audit log and the inventory.
-func (s *Server) servePages(mux *http.ServeMux) {
+func (s *Server) servePages(mux *table) {
 	mux.HandleFunc("GET /runs/{id}", s.runPage)
 	mux.HandleFunc("GET /inventory", s.inventoryPage)
 	mux.HandleFunc("GET /audit", s.auditPage)

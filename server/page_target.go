@@ -261,7 +261,7 @@ func (s *Server) byForm(do func(context.Context, asked) (run api.Run, err error)
 }
 
 // registerTargetPages adds the page of a target and its forms.
-func (s *Server) registerTargetPages(mux *http.ServeMux) {
+func (s *Server) registerTargetPages(mux *table) {
 	const path = "/targets/{env}/{scope}/{team}"
 	mux.HandleFunc("GET "+path, s.targetPage)
 	mux.HandleFunc("GET "+path+"/lock", s.lockPage)

@@ -16,7 +16,7 @@ const problemSchema = "#/components/schemas/Problem"
 // registerAPI puts every operation of the status API onto mux and gives its
 // OpenAPI document. The document itself is served elsewhere: huma would make it
 // at the first request, without a lock.
-func (s *Server) registerAPI(mux *http.ServeMux) *huma.OpenAPI {
+func (s *Server) registerAPI(mux *table) *huma.OpenAPI {
 	cfg := huma.DefaultConfig("Waymark", s.cfg.Version)
 	cfg.Info.Description = "What is deployed where, what runs, and the decisions that wait for a person."
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""

@@ -137,6 +137,7 @@ type Server struct {
 	assets    *page.Assets
 	origins   *http.CrossOriginProtection
 	handler   http.Handler
+	table     []string // patterns of what is served
 	sealing   sync.Mutex
 	sealWith  []byte // key of sessions, once it was read
 }
@@ -183,7 +184,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
-	s.handler = s.observe(s.guard(mux))
+	s.table, s.handler = mux.patterns, s.observe(s.guard(mux))
 	s.serving, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -208,8 +209,8 @@ func (s *Server) HTTPServer() *http.Server {
 }
 
 // routes builds the table of everything that is served.
-func (s *Server) routes() (*http.ServeMux, error) {
-	mux := http.NewServeMux()
+func (s *Server) routes() (*table, error) {
+	mux := &table{mux: http.NewServeMux()}
 	document := s.registerAPI(mux)
 	spec, err := document.MarshalJSON()
 	if err != nil {

@@ -124,13 +124,18 @@ func (s *Store) Entries(ctx context.Context, after int64, limit int) ([]audit.En
 		if err := r.Scan(&idx, &leaf); err != nil {
 			return audit.Entry{}, fmt.Errorf("reading the audit log: %w", err)
 		}
-		e, err := audit.Decode(idx, []byte(leaf))
-		if err != nil {
-			// A leaf that does not decode is evidence of tampering; who verifies must see it.
-			e = audit.Entry{Index: idx, Leaf: []byte(leaf), Action: "unreadable"}
-		}
-		return e, nil
+		return readLeaf(idx, leaf), nil
 	})
+}
+
+// readLeaf decodes an entry. A leaf that does not decode is evidence of tampering:
+// who verifies must see it.
+func readLeaf(index int64, leaf string) audit.Entry {
+	e, err := audit.Decode(index, []byte(leaf))
+	if err != nil {
+		e = audit.Entry{Index: index, Leaf: []byte(leaf), Action: "unreadable"}
+	}
+	return e
 }
 
 // AuditHead returns the log's size and root, computed from its stored hashes.

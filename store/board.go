@@ -135,12 +135,9 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 // boardRuns reads the deployed and the newest run of each target, speculative ones
 // and looks for drift apart.
 func (s *Store) boardRuns(ctx context.Context, where string, args []any) ([]release.Run, error) {
-	newest := " WHERE " + changing
-	if where != "" {
-		newest = where + " AND " + changing
-	}
-	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+`)
-		OR id IN (SELECT max(id) FROM runs`+newest+` GROUP BY env, scope, team)`, args...)
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+`
+		UNION SELECT (SELECT r.id FROM runs r WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+`
+			ORDER BY r.id DESC LIMIT 1) FROM targets`+where+")", args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}

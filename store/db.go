@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -25,6 +26,11 @@ type querier interface {
 	// when the row at hand is. Replicas' clocks differ by minutes; this one is
 	// the same for all. SQLite lives in this process and takes the machine's.
 	clock() string
+	// leafAction and leafActor are expressions for what an entry's leaf says, as the
+	// indexes of audit_entries have them. An actor is as unquoted takes it.
+	leafAction() string
+	leafActor() string
+	unquoted(actor string) string
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -135,6 +141,15 @@ func (q sqlQuerier) row(ctx context.Context, query string, args ...any) scanner 
 
 func (sqlQuerier) clock() string { return "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)" }
 
+// A leaf that is no JSON, because somebody has changed it, has no actor.
+func (sqlQuerier) leafAction() string {
+	return `substr(leaf, instr(leaf, '"action":"') + 10, instr(substr(leaf, instr(leaf, '"action":"') + 10, 64), '"') - 1)`
+}
+func (sqlQuerier) leafActor() string {
+	return `CASE WHEN json_valid(leaf) THEN json_extract(leaf, '$.actor') END`
+}
+func (sqlQuerier) unquoted(actor string) string { return actor }
+
 type sqliteTx struct {
 	sqlQuerier
 	tx     *sql.Tx
@@ -186,6 +201,9 @@ func (d *sqliteDB) row(ctx context.Context, q string, a ...any) scanner {
 	return sqlQuerier{d.db}.row(ctx, q, a...)
 }
 func (d *sqliteDB) clock() string                  { return sqlQuerier{}.clock() }
+func (d *sqliteDB) leafAction() string             { return sqlQuerier{}.leafAction() }
+func (d *sqliteDB) leafActor() string              { return sqlQuerier{}.leafActor() }
+func (d *sqliteDB) unquoted(actor string) string   { return actor }
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
 
@@ -219,6 +237,20 @@ func (q pgxQuerier) row(ctx context.Context, query string, args ...any) scanner 
 }
 
 func (pgxQuerier) clock() string { return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint" }
+
+// Postgres 15 reads no JSON that may be broken: these are the first of their names
+// in a leaf, with quotes and all else as JSON escapes it.
+func (pgxQuerier) leafAction() string { return `substring(leaf, '"action":"([^"]*)"')` }
+func (pgxQuerier) leafActor() string {
+	return `substring(leaf, '"actor":"((?:[^"\\]|\\.)*)"')`
+}
+func (pgxQuerier) unquoted(actor string) string {
+	var out string
+	if json.Unmarshal([]byte(`"`+actor+`"`), &out) != nil {
+		return actor
+	}
+	return out
+}
 
 type postgresTx struct {
 	pgxQuerier
@@ -264,5 +296,8 @@ func (d *postgresDB) row(ctx context.Context, q string, a ...any) scanner {
 	return pgxQuerier{d.pool}.row(ctx, q, a...)
 }
 func (d *postgresDB) clock() string                  { return pgxQuerier{}.clock() }
+func (d *postgresDB) leafAction() string             { return pgxQuerier{}.leafAction() }
+func (d *postgresDB) leafActor() string              { return pgxQuerier{}.leafActor() }
+func (d *postgresDB) unquoted(actor string) string   { return pgxQuerier{}.unquoted(actor) }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

@@ -94,7 +94,8 @@ func waitsFor(ctx context.Context, t tx, r Record) (string, error) {
 	target, id := r.Target, r.ID
 	var other int64
 	var tag, state string
-	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND id <> $4 AND `+changing+` AND (
+	err := t.row(ctx, `SELECT id, tag, state FROM runs WHERE env = $1 AND team = $2 AND scope IN ($3, $5) AND id <> $4 AND `+changing+`
+		AND state IN ('queued', 'running', 'awaiting_approval', 'unknown') AND (
 			(scope = $3 AND (state IN ('running', 'awaiting_approval', 'unknown') OR (state = 'queued' AND id < $4)))
 			OR (scope = $5 AND $3 <> $5 AND state IN ('queued', 'running', 'awaiting_approval', 'unknown')))
 		ORDER BY id LIMIT 1`, target.Env, target.Team, target.Scope, id, release.Global).Scan(&other, &tag, &state)

@@ -151,14 +151,6 @@ func (s *Store) Inventory(ctx context.Context, f InventoryFilter) ([]release.Inv
 			w.and(c.term, c.value)
 		}
 	}
-	if f.Provider != "" {
-		w.args = append(w.args, f.Provider, "%/"+likeText(f.Provider))
-		w.terms = append(w.terms, fmt.Sprintf(`(provider = $%d OR provider LIKE $%d ESCAPE '\')`, len(w.args)-1, len(w.args)))
-	}
-	if f.Text != "" {
-		w.args = append(w.args, "%"+likeText(strings.ToLower(f.Text))+"%")
-		w.terms = append(w.terms, fmt.Sprintf(`lower(address) LIKE $%d ESCAPE '\'`, len(w.args)))
-	}
 	if err := w.afterResource(f.Cursor); err != nil {
 		return nil, "", err
 	}
@@ -166,7 +158,7 @@ func (s *Store) Inventory(ctx context.Context, f InventoryFilter) ([]release.Inv
 	if err != nil {
 		return nil, "", err
 	}
-	rs, err := s.db.query(ctx, "SELECT "+inventoryFields+" FROM inventory"+w.String()+" ORDER BY env, scope, team, address"+limit, w.args...)
+	rs, err := s.resources(ctx, w, f, limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the inventory: %w", err)
 	}
@@ -177,6 +169,66 @@ func (s *Store) Inventory(ctx context.Context, f InventoryFilter) ([]release.Inv
 	last := all[w.limit-1]
 	cursor, err := json.Marshal([]string{last.Target.Env, last.Target.Scope, last.Target.Team, last.Address})
 	return all[:w.limit], base64.RawURLEncoding.EncodeToString(cursor), err
+}
+
+// maxAlike is how many values of a column are looked for one by one.
+const maxAlike = 50
+
+// resources reads a page of what a filter leaves beside the terms of w. Few providers
+// have a name that ends as somebody types it, and few addresses hold a text, for the
+// code of many targets is the same: they are picked out among the different ones, so
+// that an index leads to their resources. Where they are many, the next is not far.
+func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit string) (rows, error) {
+	places := []seek{{}}
+	for _, c := range []struct {
+		column, asked string
+		fits          func(string) bool
+	}{
+		{"provider", f.Provider, func(p string) bool { return p == f.Provider || strings.HasSuffix(p, "/"+f.Provider) }},
+		{"address", f.Text, func(a string) bool { return holds([]byte(a), f.Text) }},
+	} {
+		if c.asked == "" {
+			continue
+		}
+		if f.Target == nil && places[0].condition == "" { // one target has few
+			some, all, err := s.different(ctx, "inventory", c.column, "", nil)
+			if err != nil {
+				return nil, err
+			}
+			if some = slices.DeleteFunc(some, func(v string) bool { return !c.fits(v) }); all && len(some) == 0 {
+				w.terms = append(w.terms, "1 = 0")
+				continue
+			} else if all && len(some) <= maxAlike {
+				places = nil
+				for _, v := range some {
+					places = append(places, seek{c.column + " = @", []any{v}})
+				}
+				continue
+			}
+		}
+		w.resembles(c.column, c.asked)
+	}
+	const order = " ORDER BY env, scope, team, address"
+	terms, parts := w.terms, make([]string, len(places))
+	for i, at := range places {
+		if w.terms = terms; at.condition != "" {
+			w.terms = append(slices.Clone(terms), w.fill(at))
+		}
+		parts[i] = fmt.Sprintf("SELECT "+inventoryFields+" FROM (SELECT "+inventoryFields+" FROM inventory%s%s%s) s%d", w.String(), order, limit, i)
+	}
+	return s.db.query(ctx, strings.Join(parts, " UNION ALL ")+order+limit, w.args...)
+}
+
+// resembles leaves only rows of a provider, whole or by its last part, or whose
+// address holds a text.
+func (w *where) resembles(column, asked string) {
+	if column == "provider" {
+		w.args = append(w.args, asked, "%/"+likeText(asked))
+		w.terms = append(w.terms, fmt.Sprintf(`(provider = $%d OR provider LIKE $%d ESCAPE '\')`, len(w.args)-1, len(w.args)))
+		return
+	}
+	w.args = append(w.args, "%"+likeText(strings.ToLower(asked))+"%")
+	w.terms = append(w.terms, fmt.Sprintf(`lower(address) LIKE $%d ESCAPE '\'`, len(w.args)))
 }
 
 // afterResource leaves out what comes before the cursor's resource, and that.

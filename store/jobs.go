@@ -161,7 +161,7 @@ func (s *Store) Sweep(ctx context.Context, dead time.Duration) error {
 		}
 		rs, err := t.query(ctx, `SELECT id, step, pool FROM runs r WHERE state = 'running' OR (state = 'queued' AND wait_until <= `+t.clock()+`
 			AND (NOT (`+changing+`) OR NOT EXISTS (SELECT 1 FROM runs o WHERE o.env = r.env AND o.scope = r.scope AND o.team = r.team AND o.`+changing+`
-				AND (o.state IN ('running', 'awaiting_approval', 'unknown') OR (o.state = 'queued' AND o.id < r.id)))))
+				AND o.state IN ('queued', 'running', 'awaiting_approval', 'unknown') AND (o.state IN ('running', 'awaiting_approval', 'unknown') OR (o.state = 'queued' AND o.id < r.id)))))
 			ORDER BY id`)
 		if err != nil {
 			return fmt.Errorf("looking for runs to wake: %w", err)

@@ -41,7 +41,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err
 			AND EXISTS (SELECT 1 FROM runs n WHERE n.env = r.env AND n.scope = r.scope AND n.team = r.team AND n.id > r.id
 				AND (n.`+changing+` OR r.kind IN ('plan', 'drift')))
 			AND NOT EXISTS (SELECT 1 FROM targets t WHERE t.env = r.env AND t.scope = r.scope AND t.team = r.team AND t.deployed_run_id = r.id)
-			ORDER BY id LIMIT $2`, millis(before), pruneBatch)
+			ORDER BY finished_at, id LIMIT $2`, millis(before), pruneBatch)
 		if err != nil {
 			return fmt.Errorf("looking for runs to forget: %w", err)
 		}

@@ -83,6 +83,9 @@ func scanRun(sc scanner) (Record, error) {
 		into any
 	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs},
 		{before, &r.StateBefore}, {evidence, &r.Evidence}, {requirements, &r.Requirements}, {soft, &r.SoftGates}} {
+		if f.text == "null" || f.text == "{}" {
+			continue // as most are
+		}
 		if err := json.Unmarshal([]byte(f.text), f.into); err != nil {
 			return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
 		}

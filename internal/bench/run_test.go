@@ -136,13 +136,7 @@ type service struct {
 }
 
 func startService(b *testing.B, tofu string) *service {
-	dir := b.TempDir()
-	binary := filepath.Join(dir, "waymark")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/waymark-cd/waymark/cmd/waymark")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("building waymark: %v\n%s", err, out)
-	}
+	binary, dir := buildWaymark(b), b.TempDir()
 	s := &service{b: b, remote: testkit.NewRemote(b)}
 	s.remote.Commit(map[string]string{"main.tf": code})
 	file := filepath.Join(dir, "waymark.hcl")
@@ -151,21 +145,8 @@ func startService(b *testing.B, tofu string) *service {
 	}
 	cmd := exec.Command(binary, "serve", "--config", file)
 	cmd.Env = append(os.Environ(), "BENCH_REMOTE="+s.remote.Dir, "BENCH_TOFU="+tofu)
-	log, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	up, ended := make(chan string, 1), make(chan struct{})
-	go func() { defer close(ended); readAddress(log, up); _ = cmd.Wait() }()
-	b.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); <-ended })
-	select {
-	case s.url = <-up:
-	case <-ended:
-		b.Fatal("the service did not start")
-	}
+	s.url = begin(b, cmd)
+	var err error
 	if s.client, err = api.NewClient(api.ClientConfig{Server: s.url}); err != nil {
 		b.Fatal(err)
 	}
@@ -176,21 +157,56 @@ func startService(b *testing.B, tofu string) *service {
 	return s
 }
 
-// readAddress passes the service's address on, and drops the rest of its log.
-func readAddress(log io.Reader, up chan<- string) {
+// buildWaymark builds the binary that is measured.
+func buildWaymark(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "waymark")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "github.com/waymark-cd/waymark/cmd/waymark")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building waymark: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// begin starts a service, which ends with the test, and gives its address.
+func begin(t testing.TB, cmd *exec.Cmd) (url string) {
+	t.Helper()
+	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	up, ended, said := make(chan string, 1), make(chan struct{}), ""
+	go func() { defer close(ended); said = readAddress(log, up); _ = cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); <-ended })
+	select {
+	case url = <-up:
+	case <-ended:
+		t.Fatalf("the service did not start:\n%s", said)
+	}
+	return url
+}
+
+// readAddress passes the service's address on, drops the rest of its log, and gives
+// what it said before.
+func readAddress(log io.Reader, up chan<- string) string {
 	address := regexp.MustCompile(`address=(http://\S+)`)
 	var seen bytes.Buffer
 	buf := make([]byte, 4096)
 	for {
 		n, err := log.Read(buf)
-		if seen.Write(buf[:n]); up != nil {
+		if up != nil {
+			seen.Write(buf[:n])
 			if m := address.FindSubmatch(seen.Bytes()); m != nil {
 				up <- string(m[1])
 				up = nil
 			}
 		}
 		if err != nil {
-			return
+			return seen.String()
 		}
 	}
 }

@@ -1,0 +1,305 @@
+package bench
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/waymark-cd/waymark/api"
+	"github.com/waymark-cd/waymark/internal/fill"
+	"github.com/waymark-cd/waymark/internal/testkit"
+	"github.com/waymark-cd/waymark/release"
+)
+
+var (
+	size     = fill.Full()
+	keptIn   = flag.String("data", "../../.tools/bench-data", "`folder` in which filled databases are kept from one bench to the next")
+	requests = flag.Int("requests", 300, "requests of each address")
+	only     = flag.String("pages", "", "only addresses whose names match this `pattern`")
+)
+
+func init() {
+	flag.IntVar(&size.Runs, "runs", size.Runs, "runs in the database")
+	flag.IntVar(&size.Entries, "entries", size.Entries, "entries of its audit log")
+	flag.IntVar(&size.Resources, "resources", size.Resources, "resources of its inventory")
+}
+
+// What a page may take.
+const (
+	goalMost = 20 * time.Millisecond // of half of the requests
+	goalAll  = 50 * time.Millisecond // of 99 in 100
+	patience = 15 * time.Second      // for all requests of one address
+)
+
+const muchConfiguration = `
+server {
+  listen   = "127.0.0.1:0"
+  data_dir = env("BENCH_DATA")
+  database = env("BENCH_DATABASE")
+}
+repository "infra" {
+  url  = env("BENCH_REMOTE")
+  poll = "24h"
+}
+engine { path = env("BENCH_TOFU") }
+stack { variables = { team = team } }
+teams = ["research"]
+environment "dev" {
+  regions = ["us-east-1"]
+  public  = true
+}
+`
+
+// much is a real service over a filled database.
+type much struct {
+	t     testing.TB
+	url   string
+	began time.Duration // until the service answered
+	cmd   *exec.Cmd
+	facts facts
+}
+
+// keptDatabase is one that is kept from one bench to the next, with the folder that
+// it is in. PostgreSQL's memory is that of a small machine.
+func keptDatabase(t testing.TB, engine string) (url, dir string) {
+	dir = folder(t, *keptIn, engine, size)
+	if engine == "sqlite" {
+		return "sqlite://" + filepath.Join(dir, "waymark.db"), dir
+	}
+	return testkit.PostgresIn(t, filepath.Join(dir, "cluster"), "-c", "max_connections=40", "-c", "shared_buffers=256MB", "-c", "wal_level=minimal",
+		"-c", "max_wal_senders=0", "-c", "max_wal_size=8GB", "-c", "fsync=off", "-c", "autovacuum=off"), dir
+}
+
+// ownDatabase is one for a test alone.
+func ownDatabase(t testing.TB, engine string) (url, dir string) {
+	dir = t.TempDir()
+	if engine == "sqlite" {
+		return "sqlite://" + filepath.Join(dir, "waymark.db"), dir
+	}
+	return testkit.Postgres(t), dir
+}
+
+// folder is where a database of this size, schema and make is kept.
+func folder(t testing.TB, keep, engine string, s fill.Size) string {
+	t.Helper()
+	schema, err := filepath.Glob("../../store/migrations/" + engine + "/*.sql")
+	if err != nil || len(schema) == 0 {
+		t.Fatalf("no migrations of %s: %v", engine, err)
+	}
+	version, _, _ := strings.Cut(filepath.Base(slices.Max(schema)), "_")
+	dir, err := filepath.Abs(filepath.Join(keep, fmt.Sprintf("%s-%s-%s", engine, version, s)))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// filled sees to it that a database holds what it is to.
+func filled(t testing.TB, url, dir string, s fill.Size) {
+	t.Helper()
+	mark := filepath.Join(dir, "filled")
+	if _, err := os.Stat(mark); err == nil {
+		return
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := fill.Fill(t.Context(), fill.Config{URL: url, Size: s}); err != nil {
+		t.Fatalf("filling the database: %v; remove %s to begin anew", err, dir)
+	}
+	fmt.Printf("filled %s in %s\n", dir, time.Since(began).Round(100*time.Millisecond))
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveMuch starts the service over a database, and ends it with the test.
+func serveMuch(t testing.TB, binary, url, dir string, s fill.Size) *much {
+	t.Helper()
+	remote := testkit.NewRemote(t)
+	remote.Commit(map[string]string{"main.tf": code})
+	file := filepath.Join(t.TempDir(), "waymark.hcl")
+	if err := os.WriteFile(file, []byte(muchConfiguration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(url, "sqlite:") {
+		url = "sqlite" // in the data folder
+	}
+	m := &much{t: t, facts: facts{runs: int64(s.Runs), entries: int64(s.Entries)}}
+	m.cmd = exec.Command(binary, "serve", "--config", file)
+	m.cmd.Env = append(os.Environ(), "BENCH_REMOTE="+remote.Dir, "BENCH_TOFU="+testkit.Tool(t, "tofu"), "BENCH_DATA="+dir, "BENCH_DATABASE="+url)
+	began := time.Now()
+	m.url = begin(t, m.cmd)
+	m.began = time.Since(began)
+	m.learn()
+	return m
+}
+
+// learn finds what addresses are made of.
+func (m *much) learn() {
+	client, err := api.NewClient(api.ClientConfig{Server: m.url})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ctx := m.t.Context()
+	for cursor := ""; len(m.facts.planned) < 20 || len(m.facts.public) < 20; {
+		list, err := client.Runs(ctx, api.RunQuery{State: string(release.Succeeded), Kind: string(release.Deploy), Limit: 100, Cursor: cursor})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, r := range list.Runs {
+			if r.Target.Env == "dev" {
+				m.facts.public = append(m.facts.public, r.ID)
+			}
+			if _, err := client.Plan(ctx, r.ID); err == nil {
+				m.facts.planned = append(m.facts.planned, r.ID)
+			}
+		}
+		if cursor = list.Next; cursor == "" {
+			m.t.Fatal("too few runs have plans, or are public")
+		}
+	}
+	_, _, board := m.get(page{at: fixed("/")}, facts{})
+	m.facts.asset = string(regexp.MustCompile(`/assets/[^"]*\.css`).Find(board))
+	var list api.ResourceList
+	_, _, body := m.get(page{at: fixed("/api/v1/inventory")}, facts{})
+	if err := json.Unmarshal(body, &list); err != nil || list.Next == "" || m.facts.asset == "" {
+		m.t.Fatalf("no second page of the inventory, or no style sheet: %v", err)
+	}
+	m.facts.next = list.Next
+}
+
+// get asks once. Of a stream it takes the header, and its connection ends.
+func (m *much) get(p page, f facts) (status int, took time.Duration, body []byte) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url+p.at(f), nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	began := time.Now()
+	res, err := http.DefaultClient.Do(req)
+	if err == nil && p.kind != stream {
+		body, err = io.ReadAll(res.Body)
+	}
+	took = time.Since(began)
+	if err != nil {
+		m.t.Fatalf("%s: %v", p.at(f), err)
+	}
+	res.Body.Close()
+	return res.StatusCode, took, body
+}
+
+// measure asks for an address again and again, and gives how long half of the
+// answers took at most, and 99 in 100.
+func (m *much) measure(p page, times int) (most, all time.Duration, asked int) {
+	pause := time.NewTicker(15 * time.Millisecond)
+	defer pause.Stop()
+	want := cmp.Or(p.want, http.StatusOK)
+	var took []time.Duration
+	for began := time.Now(); len(took) < times && (time.Since(began) < patience || len(took) < 3); {
+		if p.kind == rated {
+			<-pause.C
+		}
+		f := m.facts
+		f.n = len(took)
+		status, t, body := m.get(p, f)
+		if status != want {
+			m.t.Fatalf("%s: %s answered %d: %.300s", p.how, p.at(f), status, body)
+		}
+		took = append(took, t)
+	}
+	slices.Sort(took)
+	return took[len(took)/2], took[min(len(took)-1, len(took)*99/100)], len(took)
+}
+
+// BenchmarkMuchData measures every page and list over a full database of each kind.
+func BenchmarkMuchData(b *testing.B) {
+	binary := buildWaymark(b)
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) {
+			url, dir := keptDatabase(b, engine)
+			filled(b, url, dir, size)
+			m := serveMuch(b, binary, url, dir, size)
+			for b.Loop() {
+				m.print(engine)
+			}
+			m.verify(binary)
+		})
+	}
+}
+
+// print measures all, and prints the table.
+func (m *much) print(engine string) {
+	fmt.Printf("\n%s, %s, %d processors; start %s\n", engine, size, runtime.NumCPU(), m.began.Round(time.Millisecond))
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ADDRESS\tASKED FOR\tP50\tP99\tOK")
+	slow := 0
+	for _, p := range pages() {
+		if matched, err := regexp.MatchString(*only, p.how); err != nil || !matched {
+			continue
+		}
+		f := m.facts
+		most, all, asked := m.measure(p, *requests)
+		ok := "yes"
+		switch {
+		case p.kind == outside:
+			ok = "(asks outside)"
+		case most > goalMost || all > goalAll:
+			ok = "NO"
+			slow++
+		}
+		if asked < *requests {
+			ok += fmt.Sprintf(" (of %d)", asked)
+		}
+		fmt.Fprintf(w, "%.70s\t%s\t%s\t%s\t%s\n", p.at(f), p.how, tenths(most), tenths(all), ok)
+	}
+	w.Flush()
+	fmt.Printf("%d too slow; the goal is %s for half of the answers, and %s for 99 in 100\n", slow, goalMost, goalAll)
+}
+
+func tenths(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+// verify has the command line verify the audit log, and prints what that takes.
+func (m *much) verify(binary string) {
+	cmd := exec.Command(binary, "audit", "verify", "--server", m.url)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("audit verify: %v\n%s", err, out)
+	}
+	fmt.Printf("waymark audit verify: %s, %s\n", time.Since(began).Round(time.Second), memoryOf(cmd))
+	fmt.Printf("%s", out)
+}
+
+// memoryOf is the most memory that an ended process had.
+func memoryOf(cmd *exec.Cmd) string {
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		return fmt.Sprintf("at most %d MB of memory", usage.Maxrss/1024) // Linux counts kilobytes
+	}
+	return "of unknown memory"
+}
