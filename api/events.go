@@ -135,6 +135,18 @@ func (e LogEnd) Line(id string) string {
 	return text
 }
 
+// LogMatches are lines of a log that hold a text.
+type LogMatches struct {
+	Lines []LogLine `json:"lines"`
+	Next  int64     `json:"next,omitempty" doc:"Number of the line to go on from, where the search came to its bound before the log's end"`
+}
+
+// SearchLog looks for a text in a run's log, from line number from on, whatever its
+// case. One call looks at a bounded part of the log: go on at Next until it is 0.
+func (c *Client) SearchLog(ctx context.Context, id, text string, from int64) (LogMatches, error) {
+	return get[LogMatches](ctx, c, "runs/"+escape(id)+"/logs/search", query("text", text, "from", number(from)))
+}
+
 // errDone ends a stream that has told all.
 var errDone = errors.New("done")
 

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ import (
 )
 
 // Blobs keep bytes where every worker can read them, under keys such as
-// runs/7/1/plan/000000.jsonl. Errors wrap release.ErrUnavailable where they pass
+// runs/7/1/plan/0000000001-0000000042.jsonl. Errors wrap release.ErrUnavailable where they pass
 // by themselves, and release.ErrNotFound.
 type Blobs interface {
 	Put(ctx context.Context, key string, data io.Reader) error
@@ -180,8 +181,7 @@ type shipper struct {
 	r            *Reconciler
 	rec          store.Record
 	file, folder string
-	offset       int64
-	next         int
+	offset, line int64 // that are put: bytes, and lines
 }
 
 // maxPiece bounds one piece of a log, in bytes.
@@ -193,8 +193,9 @@ func (s *shipper) ship(ctx context.Context) {
 		if err == nil && len(data) == 0 {
 			return
 		}
+		last := s.line + int64(bytes.Count(data, []byte{'\n'}))
 		if err == nil {
-			err = s.r.Blobs.Put(ctx, blobKey(s.rec, s.folder, pieceName(s.next)), bytes.NewReader(data))
+			err = s.r.Blobs.Put(ctx, blobKey(s.rec, s.folder, pieceName(s.line+1, last)), bytes.NewReader(data))
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -203,11 +204,31 @@ func (s *shipper) ship(ctx context.Context) {
 			return
 		}
 		s.offset += int64(len(data))
-		s.next++
+		s.line = last
 	}
 }
 
-func pieceName(n int) string { return fmt.Sprintf("%06d.jsonl", n) }
+// pieceName says which lines of its part a piece has, so that who looks for one
+// fetches no other.
+func pieceName(first, last int64) string { return fmt.Sprintf("%010d-%010d.jsonl", first, last) }
+
+// pieceLines reads what pieceName says. Those of older versions have no numbers.
+func pieceLines(key string) (first, last int64, numbered bool) {
+	from, to, found := strings.Cut(strings.TrimSuffix(path.Base(key), ".jsonl"), "-")
+	first, err := strconv.ParseInt(from, 10, 64)
+	last, err2 := strconv.ParseInt(to, 10, 64)
+	return first, last, found && err == nil && err2 == nil
+}
+
+// newestPieces leaves those without numbers out where there are others: a newer
+// version has put the part again, from its first line on.
+func newestPieces(keys []string) []string {
+	numbered := func(key string) bool { _, _, ok := pieceLines(key); return ok }
+	if !slices.ContainsFunc(keys, numbered) {
+		return keys
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !numbered(key) })
+}
 
 // readPiece reads whole lines from an offset on.
 func readPiece(file string, offset int64) ([]byte, error) {
@@ -232,8 +253,7 @@ func readPiece(file string, offset int64) ([]byte, error) {
 }
 
 // keptLog lists the pieces of a run's log that are kept for others, in order:
-// by attempt, planning before applying. Folders that are on this disk are left
-// out: their files say more.
+// by attempt, planning before applying.
 func (r *Reconciler) keptLog(ctx context.Context, id int64) ([]string, error) {
 	if r.Blobs == nil {
 		return nil, nil
@@ -242,14 +262,7 @@ func (r *Reconciler) keptLog(ctx context.Context, id int64) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the log of run %d: %w", id, err)
 	}
-	keys = slices.DeleteFunc(keys, func(key string) bool {
-		if !strings.HasSuffix(key, ".jsonl") {
-			return true
-		}
-		local := filepath.Join(r.runsDir(), filepath.FromSlash(strings.TrimPrefix(path.Dir(key), "runs/")), "events.jsonl")
-		_, err := os.Stat(local)
-		return err == nil
-	})
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasSuffix(key, ".jsonl") })
 	slices.SortFunc(keys, compareLogKeys)
 	return keys, nil
 }

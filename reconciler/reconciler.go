@@ -161,6 +161,8 @@ type Reconciler struct {
 	recall    chan struct{}   // makes keepTidy look at once
 	unsettled map[int64]bool  // unknown runs at the last look, and whether they ran here; of keepTidy alone
 
+	logReaders atomic.Int64 // who read logs now
+
 	mu               sync.Mutex
 	configs          map[string]*config.Config // that runs were admitted under elsewhere, by digest
 	driving          map[int64]*drive          // runs that a goroutine of ours is driving

@@ -1,13 +1,8 @@
 package reconciler
 
 import (
-	"bytes"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
@@ -58,40 +53,5 @@ func TestSameFencesOffAnEarlierAttempt(t *testing.T) {
 	now.State = release.Cancelled
 	if same(mine, now) == nil {
 		t.Error("a run that ended is written to")
-	}
-}
-
-func TestLogSkipsATornLine(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "events.jsonl")
-	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
-	var file bytes.Buffer
-	for _, e := range []release.Event{
-		{At: at, Type: release.EventStage, Stage: release.StagePlan, State: release.StageRunning},
-		{At: at, Type: release.EventLog, Stage: release.StagePlan, Message: "hello"},
-	} {
-		line, err := json.Marshal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file.Write(append(line, '\n'))
-	}
-	file.WriteString("{\"torn\": \n{\"type\":\"log\",\"mess")
-	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var got []release.LogLine
-	out := &logReader{from: 2, each: func(l release.LogLine) error { got = append(got, l); return nil }}
-	next, err := out.file(path, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []release.LogLine{{N: 2, At: at, Stage: release.StagePlan, Text: "hello"}}; !slices.Equal(got, want) {
-		t.Errorf("got %+v", got)
-	}
-	if rest := file.Len() - int(next); rest != len("{\"type\":\"log\",\"mess") {
-		t.Errorf("%d bytes are left for the next look", rest)
-	}
-	if n, err := out.file(path+".missing", 5); n != 5 || err != nil {
-		t.Errorf("a file that is not there yet: %d, %v", n, err)
 	}
 }

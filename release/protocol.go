@@ -133,6 +133,7 @@ const (
 // Event is one line of events.jsonl.
 type Event struct {
 	Format  int        `json:"format"`
+	N       int64      `json:"n,omitempty"` // which line of the file it is, from 1; older runners do not say it
 	At      time.Time  `json:"at"`
 	Type    EventType  `json:"type"`
 	Stage   StageName  `json:"stage,omitempty"`

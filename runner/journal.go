@@ -35,6 +35,7 @@ type journal struct {
 	mu     sync.Mutex
 	file   *os.File
 	size   int64
+	count  int64 // of lines, the torn ones too
 	limit  int64
 	full   bool
 	torn   bool  // the last write ended within a line
@@ -171,9 +172,9 @@ func printable(line string, isCut bool) string {
 // write appends one event. A failure is kept for close: a full disk must not
 // stop an apply.
 func (j *journal) write(event release.Event) {
-	event.Format = release.ProtocolFormat
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	event.Format, event.N = release.ProtocolFormat, j.count+1
 	if event.Type == release.EventLog {
 		if strings.Contains(strings.ToLower(event.Message), "permission denied") {
 			j.denied[event.Stage] = true
@@ -190,6 +191,9 @@ func (j *journal) write(event release.Event) {
 	}
 	n, err := j.file.Write(line)
 	j.size += int64(n)
+	if n > 0 {
+		j.count++
+	}
 	j.torn = n > 0 && n < len(line) || j.torn && n == 0
 	if err != nil && j.err == nil {
 		j.err = fmt.Errorf("writing events: %w", err)

@@ -76,7 +76,7 @@ func newWorld(t *testing.T, change func(*server.Config)) *world {
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Decide: w.decide,
 		Hint:   func(repository string) { w.hints = append(w.hints, repository) },
-		Logs: func(ctx context.Context, id, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+		Logs: func(ctx context.Context, id int64, _ release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 			err := errors.Join(each(release.LogLine{N: 1, Text: fmt.Sprintf("log of run %d", id)}), each(release.LogLine{N: 2, Text: evil}))
 			return release.Run{}, err
 		},

@@ -23,8 +23,19 @@ type logsInput struct {
 	ID     string `path:"id" maxLength:"20" doc:"Decimal id" example:"42"`
 	Follow bool   `query:"follow" doc:"Go on until the run ends"`
 	From   int64  `query:"from" minimum:"0" doc:"Number of the first line, from 1"`
+	To     int64  `query:"to" minimum:"0" doc:"Number of the last line: what is there of the lines up to it is given, and nothing followed"`
+	Tail   int64  `query:"tail" minimum:"0" doc:"Without from: so many lines from the end of what is there, and with follow those to come"`
 	Last   int64  `header:"Last-Event-ID" minimum:"0" doc:"Number of the last line that is known; it wins over from"`
-	Accept string `header:"Accept" doc:"text/event-stream for numbered lines as events, which follow until the run ends; anything else for text"`
+	Accept string `header:"Accept" doc:"text/event-stream for numbered lines as events, which follow until the run ends, or to; anything else for text"`
+}
+
+// lines are those that a request asks for.
+func (in *logsInput) lines() release.LogRange {
+	q := release.LogRange{From: in.From, To: in.To, Tail: in.Tail, Follow: in.Follow && in.To == 0}
+	if in.Last > 0 {
+		q.From = in.Last + 1
+	}
+	return q
 }
 
 // logs streams a run's log.
@@ -39,30 +50,28 @@ func (s *Server) logs(ctx context.Context, in *logsInput) (*huma.StreamResponse,
 	select {
 	case s.followers <- struct{}{}:
 	default:
-		return nil, s.problemOf(ctx, fmt.Errorf("%w: %d logs are being read already: try again in a moment", release.ErrUnavailable, maxFollowers))
+		return nil, s.problemOf(ctx, errManyLogs)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer func() { <-s.followers }()
 		_, w := humago.Unwrap(hc)
-		from := in.From
-		if in.Last > 0 {
-			from = in.Last + 1
-		}
+		q := in.lines()
 		if strings.Contains(in.Accept, "text/event-stream") {
 			ctx, end := s.live(hc.Context(), streamLasts)
 			defer end()
-			s.streamLines(ctx, run.ID, from, w)
+			q.Follow = q.To == 0
+			s.streamLines(ctx, run.ID, q, w)
 			return
 		}
 		ctx, end := s.live(hc.Context(), textLasts) // whose reader cannot come back to where it was
 		defer end()
-		s.streamText(ctx, run.ID, from, in.Follow, w)
+		s.streamText(ctx, run.ID, q, w)
 	}}, nil
 }
 
 // streamText sends a log as text. Errors after the header break the connection, so
 // that no reader takes a part for the whole.
-func (s *Server) streamText(ctx context.Context, id, from int64, follow bool, w http.ResponseWriter) {
+func (s *Server) streamText(ctx context.Context, id int64, q release.LogRange, w http.ResponseWriter) {
 	out := &logWriter{w: w, rc: http.NewResponseController(w)}
 	_ = out.rc.SetReadDeadline(time.Time{}) // a follower has nothing more to send
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -72,13 +81,13 @@ func (s *Server) streamText(ctx context.Context, id, from int64, follow bool, w 
 	}
 	defer pushDeadline(out.rc) // for what ends the answer
 	send := out.put
-	if follow {
+	if q.Follow {
 		send = func(p []byte) error { _, err := out.Write(p); return err }
 	}
-	run, err := s.cfg.Logs(ctx, id, from, follow, func(l release.LogLine) error {
+	run, err := s.cfg.Logs(ctx, id, q, func(l release.LogLine) error {
 		return send([]byte(wireLine(l).String() + "\n"))
 	})
-	if err == nil && run.State.Ended() {
+	if err == nil && run.State.Ended() && q.To == 0 {
 		err = send([]byte(wireEnd(run).Line(release.FormatID(id)) + "\n"))
 	}
 	if err != nil {
@@ -88,12 +97,13 @@ func (s *Server) streamText(ctx context.Context, id, from int64, follow bool, w 
 }
 
 // streamLines sends a log as events: each line with its number as id and, once the
-// run has ended, how. A stream that breaks off lacks that, and is taken up again.
-func (s *Server) streamLines(ctx context.Context, id, from int64, w http.ResponseWriter) {
+// run has ended, how; of a part of a log, that this was the part. A stream that
+// breaks off lacks that, and is taken up again.
+func (s *Server) streamLines(ctx context.Context, id int64, q release.LogRange, w http.ResponseWriter) {
 	out := s.openStream(w)
 	defer pushDeadline(out.rc)
 	stop := out.keepAlive(ctx)
-	run, err := s.cfg.Logs(ctx, id, from, true, func(l release.LogLine) error {
+	run, err := s.cfg.Logs(ctx, id, q, func(l release.LogLine) error {
 		data, err := json.Marshal(wireLine(l))
 		if err != nil {
 			return err
@@ -102,7 +112,9 @@ func (s *Server) streamLines(ctx context.Context, id, from int64, w http.Respons
 		return err
 	})
 	stop()
-	if err == nil {
+	if err == nil && q.To > 0 {
+		_, err = fmt.Fprintf(out, "event: part\ndata: {}\n\n")
+	} else if err == nil {
 		var data []byte
 		if data, err = json.Marshal(wireEnd(run)); err == nil {
 			_, err = fmt.Fprintf(out, "event: end\ndata: %s\n\n", data)

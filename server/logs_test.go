@@ -18,8 +18,8 @@ import (
 func TestLogsFollowLineByLine(t *testing.T) {
 	lines, read := make(chan string), make(chan bool)
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _, _ int64, follow bool, each func(release.LogLine) error) (release.Run, error) {
-			if !follow {
+		c.Logs = func(_ context.Context, _ int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
+			if !q.Follow {
 				return release.Run{}, errors.New("was to follow")
 			}
 			n := int64(0)
@@ -64,7 +64,7 @@ func TestLogsFollowLineByLine(t *testing.T) {
 
 func TestLogsThatBreakOffAreNotTakenForWhole(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+		c.Logs = func(_ context.Context, _ int64, _ release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 			_ = each(release.LogLine{N: 1, Text: "half"})
 			return release.Run{}, errors.New("the disk is gone")
 		}
@@ -82,7 +82,7 @@ func TestReaderThatLeavesOrSleepsBlocksNothing(t *testing.T) {
 	ended := make(chan error, 1)
 	began := make(chan bool)
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(ctx context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+		c.Logs = func(ctx context.Context, _ int64, _ release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 			close(began)
 			for n := int64(1); ; n++ {
 				if err := each(release.LogLine{N: n, Text: strings.Repeat("x", 1<<16)}); err != nil {
@@ -120,9 +120,9 @@ func (s stuck) Write([]byte) (int, error) {
 func TestLogLinesAreNumberedAndGoOn(t *testing.T) {
 	var asked []int64
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _, from int64, follow bool, each func(release.LogLine) error) (release.Run, error) {
-			asked = append(asked, from)
-			for n := max(from, 1); n <= 5; n++ {
+		c.Logs = func(_ context.Context, _ int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
+			asked = append(asked, q.From)
+			for n := max(q.From, 1); n <= 5; n++ {
 				if err := each(release.LogLine{N: n, At: testNow, Stage: release.StagePlan, Text: fmt.Sprintf("text %d\n<%s>", n, evil)}); err != nil {
 					return release.Run{}, err
 				}
@@ -160,7 +160,7 @@ func TestLogLinesAreNumberedAndGoOn(t *testing.T) {
 // TestLogReadersAreBounded: past the bound who comes is told to come back.
 func TestLogReadersAreBounded(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(ctx context.Context, _, _ int64, _ bool, _ func(release.LogLine) error) (release.Run, error) {
+		c.Logs = func(ctx context.Context, _ int64, _ release.LogRange, _ func(release.LogLine) error) (release.Run, error) {
 			<-ctx.Done()
 			return release.Run{}, ctx.Err()
 		}
@@ -168,7 +168,7 @@ func TestLogReadersAreBounded(t *testing.T) {
 	w.admit("dev_us-east-1/research/1.0")
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	for i := range 257 {
+	for i := range 1025 {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.http.URL+"/api/v1/runs/1/logs?follow=true", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -178,8 +178,92 @@ func TestLogReadersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if want := map[bool]int{true: 200, false: 503}[i < 256]; resp.StatusCode != want {
+		if want := map[bool]int{true: 200, false: 503}[i < 1024]; resp.StatusCode != want {
 			t.Fatalf("reader %d: %d", i+1, resp.StatusCode)
+		}
+	}
+}
+
+// TestAPartOfALogIsAskedForByItsLines, as text and as events, and ends as a part.
+func TestAPartOfALogIsAskedForByItsLines(t *testing.T) {
+	var asked release.LogRange
+	w := newWorld(t, func(c *server.Config) {
+		c.Logs = func(_ context.Context, _ int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
+			asked = q
+			return release.Run{State: release.Succeeded}, each(release.LogLine{N: max(q.From, 1), Text: "some"})
+		}
+	})
+	w.admit("dev_us-east-1/research/1.0")
+	const sse = "text/event-stream"
+	for _, tt := range []struct {
+		query, accept, last string
+		want                release.LogRange
+		ends                string
+	}{
+		{"from=3&to=5&follow=true", "", "", release.LogRange{From: 3, To: 5}, "some\n"},
+		{"tail=5", "", "", release.LogRange{Tail: 5}, "run 1 succeeded\n"},
+		{"tail=5", sse, "", release.LogRange{Tail: 5, Follow: true}, "event: end\ndata: {\"state\":\"succeeded\"}\n\n"},
+		{"tail=5", sse, "8", release.LogRange{From: 9, Tail: 5, Follow: true}, "event: end\ndata: {\"state\":\"succeeded\"}\n\n"},
+		{"from=3&to=5", sse, "", release.LogRange{From: 3, To: 5}, "event: part\ndata: {}\n\n"},
+		{"from=3&to=5", sse, "4", release.LogRange{From: 5, To: 5}, "event: part\ndata: {}\n\n"},
+	} {
+		resp, body := w.do("GET", "/api/v1/runs/1/logs?"+tt.query, "", "Accept", tt.accept, "Last-Event-ID", tt.last)
+		if resp.StatusCode != 200 || asked != tt.want || !strings.HasSuffix(body, tt.ends) {
+			t.Errorf("%s %s: %d, asked for %+v, %q", tt.query, tt.accept, resp.StatusCode, asked, body)
+		}
+	}
+	if resp, _ := w.do("GET", "/api/v1/runs/1/logs?tail=-1", ""); resp.StatusCode != 422 {
+		t.Errorf("a tail of -1: %d", resp.StatusCode)
+	}
+}
+
+// TestASearchLooksAtABoundedPart of a log, and goes on where it ended.
+func TestASearchLooksAtABoundedPart(t *testing.T) {
+	const lines = 100_000
+	handed := 0
+	long := strings.Repeat("x", 1000)
+	w := newWorld(t, func(c *server.Config) {
+		c.Logs = func(_ context.Context, _ int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
+			for n := max(q.From, 1); n <= lines; n++ {
+				l := release.LogLine{N: n, Stage: release.StagePlan, Text: long}
+				if n%30_000 == 0 {
+					l.Text = "the NEEDLE " + evil
+				}
+				handed++
+				if err := each(l); err != nil {
+					return release.Run{}, err
+				}
+			}
+			return release.Run{State: release.Succeeded}, nil
+		}
+	})
+	w.admit("dev_us-east-1/research/1.0")
+	search := func(text string) (found []int64, calls, most int) {
+		for from := int64(0); calls == 0 || from > 0; calls++ {
+			handed = 0
+			got, err := w.client.SearchLog(t.Context(), "1", text, from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range got.Lines {
+				found = append(found, l.N)
+			}
+			from, most = got.Next, max(most, handed)
+		}
+		return found, calls, most
+	}
+	if found, calls, most := search("needle"); fmt.Sprint(found) != "[30000 60000 90000]" || calls < 6 || most > 20_000 {
+		t.Errorf("found %v in %d calls, at most %d lines each", found, calls, most)
+	}
+	if found, calls, _ := search("xxx"); len(found) != lines-3 || calls < 999 {
+		t.Errorf("what is everywhere: %d lines in %d calls", len(found), calls)
+	}
+	if found, _, _ := search("plan"); len(found) != 0 {
+		t.Errorf("the name of a stage is found in %v", found)
+	}
+	for _, query := range []string{"", "text=", "text=" + strings.Repeat("x", 201)} {
+		if resp, _ := w.do("GET", "/api/v1/runs/1/logs/search?"+query, ""); resp.StatusCode != 422 {
+			t.Errorf("%.20s: %d", query, resp.StatusCode)
 		}
 	}
 }

@@ -105,7 +105,8 @@ func (s *Server) publicLog(r *http.Request, id int64) (lines []string, cut bool,
 		return nil, false, nil
 	}
 	size := 0
-	_, err = s.cfg.Logs(r.Context(), id, 0, false, func(l release.LogLine) error {
+	_, err = s.cfg.Logs(r.Context(), id, release.LogRange{Tail: publicLines}, func(l release.LogLine) error {
+		cut = cut || len(lines) == 0 && l.N > 1
 		text := wireLine(l).String()
 		lines, size = append(lines, text), size+len(text)
 		for len(lines) > publicLines || size > publicBytes && len(lines) > 1 {

@@ -15,6 +15,7 @@ import (
 
 const (
 	logTail     = 64 << 10 // bytes of the log on a run's page
+	tailMost    = 1000     // lines of it
 	longestLine = 4 << 10  // bytes of one line of it
 )
 
@@ -127,7 +128,8 @@ func (s *Server) actByForm(action release.VerdictAction) http.HandlerFunc {
 // without one.
 func (s *Server) logTail(ctx context.Context, id int64) page.Log {
 	var tail tailLines
-	run, err := s.cfg.Logs(ctx, id, 0, false, func(l release.LogLine) error {
+	run, err := s.cfg.Logs(ctx, id, release.LogRange{Tail: tailMost}, func(l release.LogLine) error {
+		tail.cut = tail.cut || len(tail.lines) == 0 && l.N > 1
 		tail.add(wireLine(l))
 		return nil
 	})

@@ -102,7 +102,7 @@ func TestRunPageActs(t *testing.T) {
 
 func TestRunPageShowsTheEndOfALongLog(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) {
-		c.Logs = func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+		c.Logs = func(_ context.Context, _ int64, _ release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 			for i := range 20000 {
 				text := fmt.Sprintf("line %05d", i)
 				if i == 19990 {

@@ -42,6 +42,7 @@ func (s *Server) registerAPI(mux *table) *huma.OpenAPI {
 	s.registerReports(a)
 	s.registerInventory(a)
 	huma.Register(a, logsOperation(), s.logs)
+	register(s, a, get("runs/{id}/logs/search", "search-log", "The lines of a run's log that hold a text"), s.searchLog)
 	huma.Register(a, eventsOperation(), s.events)
 	for _, d := range []struct {
 		action  release.VerdictAction

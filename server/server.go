@@ -39,7 +39,7 @@ const (
 	readWithin   = 15 * time.Second // for a client to send a whole request
 	writeWithin  = 30 * time.Second // for a client to take an answer, or one piece of a log
 	readyWithin  = 5 * time.Second  // for all checks of /readyz
-	maxFollowers = 256              // logs streamed at the same time
+	maxFollowers = 1024             // logs streamed at the same time
 	deadAfter    = 30 * time.Second // without a sign of life an instance is shown as dead, unless configured otherwise
 )
 
@@ -80,10 +80,9 @@ type Config struct {
 	Audit     AuditConfig
 	// Hint says that a repository may have new tags. It must not block.
 	Hint func(repository string)
-	// Logs hands a run's log to each, line by line, from line number from on; with
-	// follow until the run ends. It returns the run as it was then, or when each or
-	// ctx fails.
-	Logs func(ctx context.Context, runID, from int64, follow bool, each func(release.LogLine) error) (release.Run, error)
+	// Logs hands the lines of a run's log that are asked for to each. It returns the
+	// run as it was then, or when each or ctx fails.
+	Logs func(ctx context.Context, runID int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error)
 	// Source is where a forge shows a file of a commit at a line, or the commit itself
 	// for an empty name; empty where nobody knows.
 	Source func(repository, commit, file string, line int) string

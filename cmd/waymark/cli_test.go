@@ -42,7 +42,7 @@ func newCLIWorld(t *testing.T, change func(*server.Config)) *cliWorld {
 	t.Cleanup(func() { _ = s.Close() })
 	w := &cliWorld{t: t, store: s, env: map[string]string{}}
 	cfg := server.Config{Store: s, Decide: w.decide,
-		Logs: func(_ context.Context, _, _ int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+		Logs: func(_ context.Context, _ int64, _ release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 			return release.Run{}, errors.Join(each(release.LogLine{N: 1, Text: "one"}), each(release.LogLine{N: 2, Text: hostile}))
 		}}
 	if change != nil {

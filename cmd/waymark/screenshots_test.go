@@ -405,7 +405,7 @@ func showcaseFindings() []release.Finding {
 }
 
 // log is the log of every run of the showcase, which ends as its run did.
-func (s *showcase) log(ctx context.Context, id, from int64, _ bool, each func(release.LogLine) error) (release.Run, error) {
+func (s *showcase) log(ctx context.Context, id int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
 	run, err := s.store.Run(ctx, id)
 	if err != nil {
 		return run, err
@@ -414,7 +414,7 @@ func (s *showcase) log(ctx context.Context, id, from int64, _ bool, each func(re
 	for i, l := range showcaseLog(run.State == release.Failed) {
 		at = at.Add(700 * time.Millisecond)
 		l.N, l.At = int64(i+1), at
-		if l.N < from {
+		if l.N < q.From {
 			continue
 		}
 		if err := each(l); err != nil {

@@ -118,10 +118,10 @@
     timer = timer || setTimeout(flush, 60);
   }
 
-  function open(from) {
+  function open(from, tail) {
     source?.close();
     cut = false;
-    source = new EventSource(url + "?from=" + from);
+    source = new EventSource(url + (tail ? "?tail=" + tail : "?from=" + from));
     source.addEventListener("line", (e) => add(JSON.parse(e.data)));
     source.addEventListener("end", (e) => {
       source.close();
@@ -138,46 +138,89 @@
     };
   }
 
+  // What is there of the lines from one to another, or null.
+  function part(from, to, then) {
+    const s = new EventSource(url + "?from=" + from + "&to=" + to), got = [];
+    s.addEventListener("line", (e) => got.push(JSON.parse(e.data)));
+    s.addEventListener("part", () => { s.close(); then(got); });
+    s.onerror = () => { s.close(); status.textContent = "These lines cannot be read now."; then(null); };
+  }
+  function leave() {
+    source?.close();
+    source = null;
+    pending = [];
+    cut = true;
+  }
+  // The stream goes on where all lines up to the end are shown.
+  function joins(got, to) {
+    if (got.length && got[got.length - 1].n >= to) bounds(); else open(last + 1);
+  }
+
   // Earlier lines push those at the end out of the window; the stream is closed
   // then, until somebody asks for later ones.
-  function loadEarlier(from, then) {
-    const until = first, got = [];
-    from = Math.max(1, from);
-    if (from >= until) return;
+  function loadEarlier() {
+    const until = first - 1, from = Math.max(1, first - STEP);
+    if (until < 1) return;
     earlier.disabled = true;
-    const s = new EventSource(url + "?from=" + from);
-    const done = () => {
-      s.close();
+    part(from, until, (got) => {
       earlier.disabled = false;
-      const part = document.createDocumentFragment();
-      for (const l of got) part.append(row(l));
+      if (!got || first !== until + 1) return;
+      const rest = document.createDocumentFragment();
+      for (const l of got) rest.append(row(l));
       const keep = list.scrollHeight - list.scrollTop;
-      list.prepend(part);
+      list.prepend(rest);
       list.scrollTop = list.scrollHeight - keep;
       const all = rows();
-      if (all.length > WINDOW) {
-        source?.close();
-        source = null;
-        pending = [];
-        for (let i = WINDOW; i < all.length; i++) all[i].remove();
-        cut = true;
-      }
+      if (all.length > WINDOW) leave();
+      for (let i = WINDOW; i < all.length; i++) all[i].remove();
       bounds();
-      then?.();
-    };
-    s.addEventListener("line", (e) => {
-      const l = JSON.parse(e.data);
-      if (l.n < until && got.length < WINDOW) got.push(l); else if (l.n >= until) done();
     });
-    s.addEventListener("end", done);
-    s.onerror = () => { s.close(); earlier.disabled = false; status.textContent = "Earlier lines cannot be read now."; };
+  }
+  function loadLater() {
+    const from = last + 1, to = last + STEP;
+    later.disabled = true;
+    part(from, to, (got) => {
+      later.disabled = false;
+      if (!got || last !== from - 1) return;
+      const rest = document.createDocumentFragment();
+      for (const l of got) rest.append(row(l));
+      const all = rows(), at = list.scrollHeight - list.scrollTop;
+      const gone = Math.max(0, all.length + got.length - WINDOW);
+      for (let i = 0; i < gone; i++) all[i].remove();
+      if (gone) list.scrollTop = list.scrollHeight - at;
+      list.append(rest);
+      bounds();
+      joins(got, to);
+    });
+  }
+  // The lines around one take the place of those that are shown.
+  function show(n, then) {
+    const from = Math.max(1, n - STEP / 2), to = from + STEP - 1;
+    leave();
+    setFollow(false);
+    part(from, to, (got) => {
+      if (!got) return;
+      list.replaceChildren(...got.map(row));
+      last = got.length ? got[got.length - 1].n : from - 1;
+      bounds();
+      joins(got, to);
+      const there = document.getElementById("L" + n);
+      there?.scrollIntoView({ block: "center" });
+      then?.(there);
+    });
+  }
+  function showEnd() {
+    leave();
+    list.replaceChildren();
+    last = 0;
+    open(0, STEP);
   }
 
   const following = () => follow.getAttribute("aria-pressed") === "true";
   function setFollow(on) {
     follow.setAttribute("aria-pressed", String(on));
     if (!on) return;
-    if (cut) open(last + 1);
+    if (cut) showEnd();
     list.scrollTop = list.scrollHeight;
   }
 
@@ -199,16 +242,9 @@
       wanted = null;
       setFollow(false);
       there.scrollIntoView({ block: "center" });
-    } else if (first && r[0] < first && !earlier.disabled && first - r[0] < WINDOW) {
-      wanted = r;
-      loadEarlier(r[0] - 20, jump);
-    } else if (first && r[0] < first) {
-      list.replaceChildren();
-      first = last = 0;
-      pending = [];
-      wanted = r;
-      last = Math.max(0, r[0] - 21);
-      open(last + 1);
+    } else if (first && (r[0] < first || (cut && r[0] > last))) {
+      wanted = null;
+      show(r[0]);
     } else {
       wanted = over ? null : r;
     }
@@ -234,7 +270,49 @@
     current.scrollIntoView({ block: "center" });
     status.textContent = (i + 1) + " of " + found.length + " lines";
   }
+
+  // The service looks through the log, a bounded part at a time; another search
+  // takes the place of one that is under way.
+  let looking = 0, behind = 0;
+  async function findAnywhere() {
+    const text = search.value.trim(), mine = ++looking;
+    let from = behind + 1, answer = { lines: [], next: from };
+    while (text && !answer.lines.length && answer.next) {
+      from = answer.next;
+      status.textContent = "Searching from line " + from + " on …";
+      try {
+        const r = await fetch(url + "/search?" + new URLSearchParams({ text, from }));
+        if (!r.ok) throw new Error(r.statusText);
+        answer = await r.json();
+      } catch {
+        if (mine === looking) status.textContent = "The log cannot be searched now.";
+        return;
+      }
+      if (mine !== looking) return;
+    }
+    if (!answer.lines.length) {
+      status.textContent = !text ? "" : behind ? "Nothing found after line " + behind + "." : "Nothing found in the whole log.";
+      behind = 0;
+      return;
+    }
+    behind = answer.lines[0].n;
+    const here = (div) => {
+      current?.classList.remove("now");
+      current = div;
+      div?.classList.add("now");
+      status.textContent = "Line " + behind;
+    };
+    const there = document.getElementById("L" + behind);
+    if (!there) return show(behind, here);
+    setFollow(false);
+    there.scrollIntoView({ block: "center" });
+    here(there);
+  }
+  root.querySelector("[data-all]").addEventListener("click", findAnywhere);
+
   search.addEventListener("input", () => {
+    looking++;
+    behind = 0;
     current?.classList.remove("now");
     current = null;
     for (const d of rows()) mark(d);
@@ -243,8 +321,8 @@
   search.addEventListener("keydown", (e) => { if (e.key === "Enter") { e.preventDefault(); find(e.shiftKey ? -1 : 1); } });
   root.querySelector("[data-next]").addEventListener("click", () => find(1));
   follow.addEventListener("click", () => setFollow(!following()));
-  earlier.addEventListener("click", () => { setFollow(false); loadEarlier(first - STEP); });
-  later.addEventListener("click", () => open(last + 1));
+  earlier.addEventListener("click", () => { setFollow(false); loadEarlier(); });
+  later.addEventListener("click", loadLater);
   list.addEventListener("scroll", () => {
     const end = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     if (following() && !end && !timer) follow.setAttribute("aria-pressed", "false");
@@ -257,6 +335,9 @@
   list.replaceChildren();
   last = begin - 1;
   wanted = hash();
-  if (wanted && wanted[0] < begin) last = Math.max(0, wanted[0] - 21);
-  open(last + 1);
+  if (wanted && wanted[0] < begin) {
+    const n = wanted[0];
+    wanted = null;
+    show(n);
+  } else open(last + 1);
 })();
