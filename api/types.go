@@ -75,6 +75,7 @@ type Run struct {
 	Outputs           map[string]string `json:"outputs,omitempty" doc:"Outputs of the applied code, sensitive ones masked"`
 	Evidence          *Evidence         `json:"evidence,omitempty" doc:"Of a run that is, or was, unknown: what can be told of its apply"`
 	CreatedBy         string            `json:"created_by" doc:"Who asked for it"`
+	TraceID           string            `json:"trace_id,omitempty" doc:"Id of its trace, as a collector of OpenTelemetry knows it; absent where it is not traced, and in events and lists of targets" example:"4bf92f3577b34da6a3ce929d0e0e4736"`
 	CreatedAt         time.Time         `json:"created_at"`
 	StartedAt         time.Time         `json:"started_at,omitzero" doc:"Absent before it started"`
 	FinishedAt        time.Time         `json:"finished_at,omitzero" doc:"Absent before it ended"`

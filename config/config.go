@@ -48,6 +48,7 @@ type Config struct {
 	OIDC         []OIDC     // in file order
 
 	Notifications []Notification // in file order
+	Telemetry     Telemetry
 
 	lookupEnv func(string) (string, bool)
 	notices   Problems // see Warnings
@@ -63,6 +64,7 @@ type Server struct {
 	ShutdownGrace time.Duration // how long a stopping service waits for its runs
 	Heartbeat     time.Duration // without a sign of life for so long an instance is dead
 
+	DebugListen    string   // loopback host:port of profiles; empty: none are served
 	URL            string   // by which people reach the page; empty: how a caller on loopback addresses it
 	TrustedProxies []string // addresses and ranges, as ParseProxy reads them
 }

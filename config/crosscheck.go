@@ -32,6 +32,7 @@ func (d *decoder) check(cfg *Config) {
 	d.checkRetention(cfg)
 	d.checkAudit(cfg)
 	d.checkNotify(cfg)
+	d.checkDebug(cfg)
 	d.checkSigners(cfg)
 	d.checkPolicy(cfg)
 	d.checkAccess(cfg)

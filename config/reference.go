@@ -120,6 +120,8 @@ func typeOf(f *field, owner any) string {
 		return "template of a " + string(f.yields)
 	case *bool:
 		return "bool"
+	case *Share:
+		return "number, 0.0 to 1.0"
 	case *int:
 		return fmt.Sprintf("number, %d to %d", f.min, f.max)
 	case *time.Duration:

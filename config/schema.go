@@ -82,7 +82,7 @@ func schema() block {
 		},
 		blocks: []block{serverBlock(), repositoryBlock(), engineBlock(), backendBlock(), stackBlock(),
 			environmentBlock(), awsBlock(), credentialsBlock(), triggerBlock(), gateBlock(), waiverBlock(), policyBlock(), runnerBlock(),
-			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock(), auditBlock(), consumerBlock(), notificationBlock()},
+			poolBlock(), blobsBlock(), retentionBlock(), signersBlock(), accessBlock(), oidcBlock(), auditBlock(), consumerBlock(), notificationBlock(), telemetryBlock()},
 	}
 }
 
@@ -109,6 +109,8 @@ func serverBlock() block {
 				example: `"2m"`, meaning: "How long a stopping service waits for its runs. What still runs then goes on by itself and is found again at the next start."},
 			{name: "heartbeat", at: of(func(s *Server) any { return &s.Heartbeat }), fallback: `"30s"`, least: 2 * time.Second,
 				example: `"10s"`, meaning: "An instance without a sign of life for so long is declared dead, and others take over its runs. It gives one every sixth of this time. The same for all that share a database; at least `\"2s\"`."},
+			{name: "debug_listen", at: of(func(s *Server) any { return &s.DebugListen }), check: checkDebugListen, unset: "no profiles",
+				example: `"127.0.0.1:6060"`, meaning: "Loopback address and port of Go's profiles (`/debug/pprof/`), which have no login. See [Profiles](operations.md#profiles)."},
 		}, serverIdentityFields()),
 	}
 }

@@ -69,6 +69,8 @@ func (d *decoder) store(f *field, into any, value cty.Value, at hcl.Range, path 
 		*into = d.words(f, value, at, path)
 	case *map[string]string:
 		*into = d.addresses(f, value, at, path)
+	case *Share:
+		*into = d.share(value, at, path)
 	case *Headers:
 		*into = d.headers(value, at, path)
 	case *map[string]Secret:

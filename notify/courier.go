@@ -56,7 +56,7 @@ const (
 // NewResults makes the counter of notices by place and result.
 func NewResults(registry prometheus.Registerer) (*prometheus.CounterVec, error) {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_notifications_total",
-		Help: "Runs that a place was told of (told), refused to hear of (dropped), and attempts that failed (failed)."}, []string{"name", "result"})
+		Help: "Runs that a place was told of (told), refused to hear of (dropped), and attempts that failed (failed)."}, []string{"notification", "result"})
 	return v, registry.Register(v)
 }
 

@@ -128,6 +128,7 @@ func (r *Reconciler) approve(ctx context.Context, id int64, v release.Verdict) (
 	// alone; a call that wakes a waiting run does nothing.
 	rec, err = r.Store.Update(ctx, id, store.Update{Entry: entry, Change: change, Wake: true})
 	if err == nil && complete {
+		r.noteApproval(rec)
 		r.log.Info("a plan is approved", "run", id, "by", v.Actor)
 	}
 	return rec.Run, err

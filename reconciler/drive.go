@@ -131,6 +131,7 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 			return err
 		}
 		d.epoch.Store(rec.Epoch)
+		r.noteStart(rec)
 		return r.begin(ctx, d, rec)
 	}
 	before := rec
@@ -164,6 +165,7 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		return err
 	}
 	spec, keys, err := r.prepare(ctx, d, &rec)
+	r.noteCheckout(rec, err)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -380,7 +382,7 @@ func (r *Reconciler) finish(ctx context.Context, rec store.Record, state release
 	if err != nil {
 		return err
 	}
-	r.metrics.end(ended.Run)
+	r.noteEnd(ended)
 	r.log.Info("a run ended", "run", ended.ID, "tag", ended.Tag, "state", ended.State, "reason", ended.Reason)
 	if state == release.Unknown {
 		r.removePlain(ended.ID, ended.Attempt) // the rest is evidence
@@ -453,6 +455,9 @@ func (r *Reconciler) follow(ctx context.Context, d *drive, rec *store.Record) (r
 	wait.Wait()
 	shipped(ctx)
 	rec.Stages = progress.stages()
+	if err == nil || errors.Is(err, ErrRunnerGone) { // otherwise the next start follows it, and tells
+		r.notePhase(*rec, progress.ended, res)
+	}
 	return res, err
 }
 

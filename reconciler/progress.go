@@ -14,7 +14,14 @@ import (
 type progress struct {
 	mu    sync.Mutex
 	run   store.Record
+	ended []endedStage // in the order of their ends
 	dirty chan struct{}
+}
+
+// endedStage is a stage that a runner has ended, and what ran for it.
+type endedStage struct {
+	release.Stage
+	commands []release.Command
 }
 
 func newProgress(rec store.Record) *progress {
@@ -33,6 +40,7 @@ func (p *progress) event(e release.Event) {
 		s.StartedAt = e.At
 	} else {
 		s.FinishedAt = e.At
+		p.ended = append(p.ended, endedStage{s, e.Commands})
 	}
 	p.run.SetStage(s)
 	p.mu.Unlock()

@@ -142,9 +142,11 @@ type Config struct {
 	Blobs Blobs
 	// Triggers listen to events, while this instance leads, until ctx ends.
 	Triggers []func(ctx context.Context) error
-	Logger   *slog.Logger
-	Metrics  prometheus.Registerer
-	Now      func() time.Time
+	// Trace is handed the parts of runs' time; it must not wait. Nil: nobody is.
+	Trace   func(release.Span)
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	Now     func() time.Time
 }
 
 // Reconciler watches repositories and drives runs.
@@ -196,10 +198,10 @@ func New(cfg Config) (*Reconciler, error) {
 		configs: map[string]*config.Config{}, hard: context.Background(), stopping: make(chan struct{}), recall: make(chan struct{}, 1),
 		drain: make(chan struct{}), undrained: make(chan struct{})}
 	var err error
-	if r.metrics, err = newMetrics(cfg.Metrics); err != nil {
+	if r.metrics, err = newMetrics(cfg.Metrics, r.leadsNow); err != nil {
 		return nil, err
 	}
-	r.metrics.expect(cfg.Config.Environments)
+	r.metrics.expect(cfg.Config.Environments, cfg.Config.Repositories)
 	for _, repo := range cfg.Config.Repositories {
 		remote := cfg.Remotes[repo.Name]
 		if remote == nil {

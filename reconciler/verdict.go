@@ -46,7 +46,7 @@ func must(run *store.Record, state release.State, verb string) error {
 func (r *Reconciler) ended(rec store.Record, err error) (release.Run, error) {
 	if err == nil && rec.State.Ended() {
 		r.removeWork(rec.ID, rec.Attempt)
-		r.metrics.end(rec.Run)
+		r.noteEnd(rec)
 	}
 	return rec.Run, err
 }

@@ -120,9 +120,11 @@ func (r *Reconciler) look(ctx context.Context, w *watch) error {
 	fresh, sights := compare(w.repo.Name, listing, refs)
 	for _, s := range sights {
 		r.log.Warn("a tag on record has changed", "repository", s.Repository, "tag", s.Tag, "object_id", s.ObjectID)
+		before := r.Now()
 		if err := r.persist(ctx, "tag "+s.Tag, func() error { return r.Store.RecordSight(ctx, s) }); err != nil {
 			return err
 		}
+		r.noteStopped(ctx, s, before)
 	}
 	if err := r.admitAll(ctx, w, fresh); err != nil {
 		return err
@@ -233,7 +235,7 @@ func (r *Reconciler) admitAll(ctx context.Context, w *watch, fresh []Ref) error 
 		if tag.Env != "" {
 			rel.Target, rel.Version = targetOf(tag), tag.Version.String()
 		}
-		if err := r.record(ctx, store.Admission{Release: rel}); err != nil {
+		if err := r.record(ctx, store.Admission{Release: rel}, time.Time{}); err != nil {
 			return err
 		}
 	}
@@ -262,6 +264,7 @@ func (r *Reconciler) admitChunk(ctx context.Context, w *watch, chunk []candidate
 	for i, c := range chunk {
 		refs[i] = c.ref
 	}
+	began := r.Now()
 	inspections, err := w.inspect(ctx, refs)
 	if err != nil && len(chunk) > 1 && ctx.Err() == nil && !errors.Is(err, release.ErrUnavailable) {
 		// One tag of many cannot be fetched: the others must not wait for it.
@@ -283,15 +286,15 @@ func (r *Reconciler) admitChunk(ctx context.Context, w *watch, chunk []candidate
 		if err != nil {
 			return err
 		}
-		if err := r.record(ctx, a); err != nil {
+		if err := r.record(ctx, a, began); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// record writes one decision.
-func (r *Reconciler) record(ctx context.Context, a store.Admission) error {
+// record writes one decision on a tag that was looked at since began.
+func (r *Reconciler) record(ctx context.Context, a store.Admission, began time.Time) error {
 	var run int64
 	err := r.persist(ctx, "tag "+a.Release.Tag, func() (err error) {
 		_, run, err = r.Store.Admit(ctx, a)
@@ -304,6 +307,7 @@ func (r *Reconciler) record(ctx context.Context, a store.Admission) error {
 		return err
 	}
 	r.metrics.tag(a.Release.Repository, a.Release.Decision)
+	r.noteAdmission(ctx, a, run, began)
 	r.log.Info("a tag was decided on", "repository", a.Release.Repository, "tag", a.Release.Tag,
 		"decision", a.Release.Decision, "reason", a.Release.Reason, "run", run)
 	return nil

@@ -139,6 +139,8 @@ type Event struct {
 	Stage   StageName  `json:"stage,omitempty"`
 	State   StageState `json:"state,omitempty"`
 	Message string     `json:"message,omitempty"` // the stage's summary, or the log line
+	// Commands are what ran for a stage that has ended.
+	Commands []Command `json:"commands,omitempty"`
 }
 
 // Outcome is how a phase ended.

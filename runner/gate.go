@@ -81,6 +81,8 @@ func (p *phase) gateResult(ctx context.Context, stage release.StageName, spec re
 	if spec.Cached != nil {
 		return *spec.Cached, " (kept from an earlier run)", nil
 	}
+	began := time.Now()
+	defer func() { p.ran(stage, spec.Name, began, err) }()
 	if spec.Name == testGate {
 		result, err = p.runTests(ctx, stage, spec)
 	} else {

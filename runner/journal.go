@@ -70,13 +70,13 @@ func (j *journal) close() error {
 	return errors.Join(j.err, j.file.Sync(), j.file.Close())
 }
 
-// stage records that a stage began or ended.
-func (j *journal) stage(s release.Stage) {
+// stage records that a stage began or ended, and then what ran for it.
+func (j *journal) stage(s release.Stage, commands ...release.Command) {
 	at := s.StartedAt
 	if s.State != release.StageRunning {
 		at = s.FinishedAt
 	}
-	j.write(release.Event{At: at, Type: release.EventStage, Stage: s.Name, State: s.State, Message: s.Summary})
+	j.write(release.Event{At: at, Type: release.EventStage, Stage: s.Name, State: s.State, Message: s.Summary, Commands: commands})
 	if s.State != release.StageRunning {
 		select {
 		case j.sync <- struct{}{}:

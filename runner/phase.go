@@ -36,6 +36,7 @@ type phase struct {
 	// Below is written by the stages, some of which run side by side.
 	mu       sync.Mutex
 	stages   map[release.StageName]release.Stage
+	commands map[release.StageName][]release.Command // that have ended, of stages under way
 	findings []release.Finding
 	// requirements are the approvals that policies ask for.
 	requirements []release.Requirement
@@ -49,7 +50,8 @@ type phase struct {
 
 func newPhase(spec *release.Spec, cfg Config, log *journal) *phase {
 	return &phase{spec: spec, prepare: cfg.PrepareBackend, path: cfg.Path, log: log,
-		threads: &threads{active: map[int]bool{}}, copied: make(chan struct{}), stages: map[release.StageName]release.Stage{}}
+		threads: &threads{active: map[int]bool{}}, copied: make(chan struct{}), stages: map[release.StageName]release.Stage{},
+		commands: map[release.StageName][]release.Command{}}
 }
 
 // run executes the phase. The error is the first cause of its failure: a *stop,
@@ -148,8 +150,22 @@ func (p *phase) end(name release.StageName, state release.StageState, summary st
 	s := p.stages[name]
 	s.Name, s.State, s.FinishedAt, s.Summary = name, state, time.Now().UTC(), p.log.clean(summary)
 	p.stages[name] = s
+	commands := p.commands[name]
+	delete(p.commands, name)
 	p.mu.Unlock()
-	p.log.stage(s)
+	p.log.stage(s, commands...)
+}
+
+// maxCommands bounds the commands that one stage tells of.
+const maxCommands = 100
+
+// ran notes that a command of a stage has ended.
+func (p *phase) ran(stage release.StageName, name string, began time.Time, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.commands[stage]) < maxCommands {
+		p.commands[stage] = append(p.commands[stage], release.Command{Name: name, StartedAt: began.UTC(), FinishedAt: time.Now().UTC(), Failed: err != nil})
+	}
 }
 
 // stage runs fn as a stage. An error ends it as failed, or as skipped where
@@ -301,7 +317,8 @@ func (p *phase) newEngine() (*engine, error) {
 	maps.Copy(env, p.spec.Env)
 	driver, err := terraform.New(terraform.Config{Path: p.spec.Engine.Path, Kind: p.spec.Engine.Kind, Dir: p.root(), Env: env,
 		PluginDir: p.spec.Engine.PluginDir, PluginCache: p.pluginCache(), ScratchDir: p.tools("engine"),
-		Log: func(line string) { e.p.log.record(e.at(), line, e.urgent.Load()) }})
+		Log:     func(line string) { e.p.log.record(e.at(), line, e.urgent.Load()) },
+		Command: func(name string, began time.Time, err error) { p.ran(e.at(), name, began, err) }})
 	e.Engine = driver
 	return e, err
 }

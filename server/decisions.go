@@ -24,7 +24,7 @@ func (s *Server) decide(action release.VerdictAction) handler[decideInput, api.R
 			d = *in.Body
 		}
 		run, err := s.decideRun(ctx, in.ID, action, d)
-		return wireRun(run), err
+		return s.wireRun(run), err
 	}
 }
 

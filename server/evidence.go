@@ -42,7 +42,7 @@ func (s *Server) gatherEvidence(ctx context.Context, in *evidenceInput) (api.Run
 
 // wireRefreshed is wireRun with what came of the look at what is there.
 func (s *Server) wireRefreshed(ctx context.Context, r release.Run) api.Run {
-	out := wireRun(r)
+	out := s.wireRun(r)
 	if r.Evidence == nil || r.Evidence.Refresh == 0 {
 		return out
 	}

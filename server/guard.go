@@ -37,14 +37,21 @@ func requestID(ctx context.Context) string {
 // metrics counts what happens at the door; what runs do is counted elsewhere.
 type metrics struct {
 	requests *prometheus.CounterVec
+	times    *prometheus.HistogramVec
 }
 
-func newMetrics(registry *prometheus.Registry, instances prometheus.Collector) (metrics, error) {
+func newMetrics(registry *prometheus.Registry, further ...prometheus.Collector) (metrics, error) {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_http_requests_total",
 			Help: "HTTP requests by route and status."}, []string{"route", "status"}),
+		times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waymark_http_request_duration_seconds", Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+			Help: "Time of HTTP requests by route; streams are left out."}, []string{"route"}),
 	}
-	return m, errors.Join(registry.Register(m.requests), registry.Register(instances))
+	var errs []error
+	for _, c := range append(further, m.requests, m.times) {
+		errs = append(errs, registry.Register(c))
+	}
+	return m, errors.Join(errs...)
 }
 
 // statusWriter remembers the status that was sent.
@@ -92,6 +99,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				sw.status = http.StatusOK // nothing was written, which is sent as 200
 			}
 			s.metrics.requests.WithLabelValues(route(r), strconv.Itoa(sw.status)).Inc()
+			if !isStream(r) {
+				s.metrics.times.WithLabelValues(route(r)).Observe(s.now().Sub(began).Seconds())
+			}
 			s.log.DebugContext(r.Context(), "request", "request_id", id, "method", r.Method, "route", route(r),
 				"status", sw.status, "took", s.now().Sub(began))
 			if cause == http.ErrAbortHandler {

@@ -49,8 +49,8 @@ type notificationMetrics struct {
 
 func (s *Server) newNotificationMetrics() notificationMetrics {
 	return notificationMetrics{server: s,
-		behind:   prometheus.NewDesc("waymark_notification_behind_entries", "Audit entries that a place outside has not been told of.", []string{"name"}, nil),
-		failures: prometheus.NewDesc("waymark_notification_failures", "Attempts in a row in which a place outside could not be told.", []string{"name"}, nil)}
+		behind:   prometheus.NewDesc("waymark_notification_lag_entries", "Audit entries that a place outside has not been told of.", []string{"notification"}, nil),
+		failures: prometheus.NewDesc("waymark_notification_failures", "Attempts in a row in which a place outside could not be told.", []string{"notification"}, nil)}
 }
 
 // Describe is part of prometheus.Collector.

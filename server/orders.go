@@ -89,5 +89,5 @@ func (s *Server) order(ctx context.Context, in targetInput, action identity.Acti
 	}
 	o.Target, o.Actor, o.Reason = target, s.actor(ctx), strings.TrimSpace(o.Reason)
 	run, err := s.cfg.Order(ctx, o)
-	return wireRun(run), err
+	return s.wireRun(run), err
 }

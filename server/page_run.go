@@ -61,7 +61,7 @@ func (s *Server) loadRun(ctx context.Context, id string) (page.Run, error) {
 	if err != nil {
 		return page.Run{}, err
 	}
-	view := page.Run{Run: wireRun(run), May: s.decisions(ctx, run)}
+	view := page.Run{Run: s.wireRun(run), May: s.decisions(ctx, run)}
 	if s.cfg.Source != nil {
 		view.Source = func(file string, line int) string { return s.cfg.Source(run.Repository, run.Commit, file, line) }
 	}

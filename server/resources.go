@@ -114,7 +114,7 @@ func (s *Server) listRuns(ctx context.Context, in *runsInput) (api.RunList, erro
 	}
 	runs, next, err := s.cfg.Store.Runs(ctx, store.RunFilter{Target: target, Within: within, State: release.State(in.State),
 		Kind: release.Kind(in.Kind), Limit: in.Limit, Cursor: in.Cursor})
-	return api.RunList{Runs: mapped(runs, wireRun), Next: next}, err
+	return api.RunList{Runs: mapped(runs, s.wireRun), Next: next}, err
 }
 
 type runInput struct {

@@ -102,6 +102,8 @@ type Config struct {
 	Token string
 	// Issuers are those by which people log in. What they may do is in their rules.
 	Issuers []*identity.Issuer
+	// TraceID is the id of a run's trace; empty, or nil, where it is not traced.
+	TraceID func(runID int64) string
 	// URL is the address by which people reach the page; empty: as a caller on
 	// loopback addresses it.
 	URL string
@@ -161,7 +163,7 @@ func New(cfg Config) (*Server, error) {
 		followers: make(chan struct{}, maxFollowers), readers: make(chan struct{}, maxReaders),
 		hub: newHub(cfg.Store, eventSource(cfg), cfg.Logger), origins: http.NewCrossOriginProtection(), limits: newLimits()}
 	var err error
-	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics()); err != nil {
+	if s.metrics, err = newMetrics(cfg.Registry, s.newInstanceMetrics(), s.newFigures()); err != nil {
 		return nil, fmt.Errorf("building the server: %w", err)
 	}
 	if s.streams, err = newStreams(cfg.Registry); err != nil {

@@ -30,6 +30,15 @@ func utc(t time.Time) time.Time {
 	return t.UTC()
 }
 
+// wireRun is what is told of a run, with the id of its trace.
+func (s *Server) wireRun(r release.Run) api.Run {
+	out := wireRun(r)
+	if s.cfg.TraceID != nil {
+		out.TraceID = s.cfg.TraceID(r.ID)
+	}
+	return out
+}
+
 func wireRun(r release.Run) api.Run {
 	return api.Run{
 		ID: release.FormatID(r.ID), Kind: string(r.Kind), Repository: r.Repository,

@@ -68,6 +68,10 @@ type Config struct {
 	// never called twice at a time. nil: no log.
 	Log func(line string)
 
+	// Command is told of each of the engine's processes once it has ended: the
+	// command, when it began, and its error. nil: nobody is told.
+	Command func(name string, began time.Time, err error)
+
 	LockTimeout time.Duration // how long to wait for the state's lock; 0: fail at once
 	StopTimeout time.Duration // from interrupt to kill; 0: 24 hours. Version and Validate get 10 s at most
 }
@@ -104,6 +108,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = func(string) {}
+	}
+	if cfg.Command == nil {
+		cfg.Command = func(string, time.Time, error) {}
 	}
 	settings := filepath.Join(cfg.ScratchDir, "engine.tfrc")
 	if err := writeFresh(settings, []byte(cliConfig(cfg.PluginDir))); err != nil {

@@ -35,7 +35,7 @@ const maxNotes = 256 << 10
 // whose diagnostics are those that standard error holds, after those
 // that diags (which may be nil) returns once all output has been read.
 func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
-	stdout func(io.Reader), diags func() []Diagnostic) error {
+	stdout func(io.Reader), diags func() []Diagnostic) (err error) {
 
 	// The child is killed when the thread that started it ends; so nobody else
 	// may use this thread, and end it, until the child is gone.
@@ -45,6 +45,8 @@ func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
 	if ctx.Err() != nil {
 		return &Error{Command: name, Err: stopped(ctx)}
 	}
+	began := time.Now()
+	defer func() { e.cfg.Command(name, began, err) }()
 	cmd := exec.CommandContext(ctx, e.cfg.Path, args...)
 	cmd.Dir = e.cfg.Dir
 	cmd.Env = slices.Clone(extraEnv)
@@ -56,7 +58,7 @@ func (e *Engine) run(ctx context.Context, name string, args, extraEnv []string,
 	cmd.WaitDelay = e.cfg.StopTimeout
 
 	said := &notes{log: e.log}
-	err := e.start(cmd, stdout, func(r io.Reader) { readLines(r, maxLine, said.take) })
+	err = e.start(cmd, stdout, func(r io.Reader) { readLines(r, maxLine, said.take) })
 	if cmd.ProcessState != nil && cmd.ProcessState.Success() {
 		return nil
 	}

@@ -116,6 +116,10 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 		return withExitCode(errors.Join(err, listener.Close()))
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	debug, err := listenDebug(cfg)
+	if err != nil {
+		return withExitCode(errors.Join(err, listener.Close()))
+	}
 	log.Info("waymark is up", "version", versionText(), "address", "http://"+listener.Addr().String(), "data_dir", cfg.Server.DataDir)
 	if started != nil {
 		started(listener.Addr().String())
@@ -139,6 +143,8 @@ func serve(ctx context.Context, cfg *config.Config, options serveOptions, log *s
 	g.Go(func() error { return s.server.Run(ended) })
 	g.Go(func() error { _ = s.store.Listen(ended); return nil }) // it ends by ended alone
 	g.Go(func() error { s.attend(ctx, ended); return nil })
+	g.Go(func() error { s.sendTraces(ended); return nil })
+	g.Go(func() error { serveDebug(ended, debug, log); return nil })
 	g.Go(func() error {
 		defer end()
 		work, cancel := context.WithCancel(ctx)

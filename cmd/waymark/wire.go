@@ -28,6 +28,7 @@ import (
 	"github.com/waymark-cd/waymark/runner"
 	"github.com/waymark-cd/waymark/server"
 	"github.com/waymark-cd/waymark/store"
+	"github.com/waymark-cd/waymark/telemetry"
 	"github.com/waymark-cd/waymark/terraform"
 	"github.com/waymark-cd/waymark/triggers"
 )
@@ -43,6 +44,7 @@ type service struct {
 	queues     []*triggers.Queue
 	id         string // of this instance
 	auditKeys  *auditKeys
+	telemetry  *telemetry.Exporter     // nil where no run is traced
 	background []func(context.Context) // what goes on beside the runs until its context ends
 	close      []func() error
 }
@@ -88,6 +90,11 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 		return s, err
 	}
 	s.close = append(s.close, s.store.Close)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if log, err = s.openTelemetry(ctx, id, log, registry); err != nil {
+		return s, err
+	}
 	if usesAWS(cfg) {
 		if s.cloud, err = newCloud(ctx, cfg, ""); err != nil {
 			return s, err
@@ -102,8 +109,6 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 		return s, err
 	}
 	s.close = append(s.close, func() error { launcher.Close(); return nil })
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	driving := reconciler.Config{Config: cfg, Store: s.store, Remotes: remotes, Runners: runners{launcher}, Engine: engine,
 		Gate: gate.check, Locks: stateLocks{s.cloud}, LockOwner: lockOwner(), Instance: s.instance(id), Pools: options.Pools, Logger: log, Metrics: registry}
 	driving.Heartbeat, driving.KeepState = cfg.Server.Heartbeat, runner.KeepState
@@ -114,6 +119,9 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 	}
 	if !cfg.Credentials.RunRole.IsZero() {
 		driving.Session = s.cloud.session
+	}
+	if s.telemetry != nil {
+		driving.Trace = maskedSpans(s.telemetry.Span, hide)
 	}
 	s.reconciler, err = reconciler.New(driving)
 	if err != nil {
@@ -131,7 +139,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 	web, err := withIdentity(cfg, withPages(cfg, remotes, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint, Order: s.reconciler.Order,
 		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Notifications: notificationNames(cfg),
-		Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
+		TraceID: s.traceID(), Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry}))
 	if err != nil {
 		return s, err
