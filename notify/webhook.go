@@ -6,9 +6,9 @@ import (
 	"github.com/waymark-cd/waymark/release"
 )
 
-// webhookVersion is the version of a webhook's body. Members are added within
+// WebhookVersion is the version of a webhook's body. Members are added within
 // one; whatever else changes makes another.
-const webhookVersion = 1
+const WebhookVersion = 1
 
 // webhookMessage is the body of a generic webhook. It lists every run.
 type webhookMessage struct {
@@ -36,7 +36,7 @@ type webhookRun struct {
 }
 
 func (c *Chat) webhookBody(m message, notices []Notice) webhookMessage {
-	out := webhookMessage{Version: webhookVersion, Notification: c.cfg.Name, Text: m.title,
+	out := webhookMessage{Version: WebhookVersion, Notification: c.cfg.Name, Text: m.title,
 		ID: fmt.Sprintf("%s-%d-%d", c.cfg.Name, notices[0].Index, notices[len(notices)-1].Index)}
 	for i, n := range notices {
 		l, r := lineOf(n), n.Run

@@ -25,6 +25,7 @@ type BackupConfig struct {
 	File string // must not be there
 	// Progress is called with bytes, about once for each MiB; nil: nobody asks.
 	Progress func(done, total int64)
+	Verified func(done, total int64) // is called with entries of the copy's audit log; nil: nobody asks
 }
 
 // Snapshot is what a backup holds.
@@ -62,7 +63,7 @@ func Backup(ctx context.Context, cfg BackupConfig) (Snapshot, error) {
 	if err := copyDatabase(ctx, path, aside.path, cfg.Progress); err != nil {
 		return Snapshot{}, fmt.Errorf("backing up %s: %w", path, err)
 	}
-	s, err := Inspect(ctx, aside.path)
+	s, err := inspect(ctx, aside.path, cfg.Verified)
 	if err != nil {
 		return s, fmt.Errorf("verifying the copy of %s: %w", path, err)
 	}
@@ -229,6 +230,10 @@ func syncPath(path string) error {
 // use, audit.ErrTampered beside it where it is the log, release.ErrNotFound for
 // a missing file, and release.ErrRefused where a newer waymark has written it.
 func Inspect(ctx context.Context, file string) (Snapshot, error) {
+	return inspect(ctx, file, nil)
+}
+
+func inspect(ctx context.Context, file string, verified func(done, total int64)) (Snapshot, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Snapshot{}, fmt.Errorf("%w: there is no file %s", release.ErrNotFound, file)
@@ -248,7 +253,7 @@ func Inspect(ctx context.Context, file string) (Snapshot, error) {
 	}
 	defer db.Close()
 	s := Snapshot{Bytes: info.Size()}
-	if err := s.read(ctx, db); err != nil {
+	if err := s.read(ctx, db, verified); err != nil {
 		var said *sqlite.Error
 		if errors.As(err, &said) || errors.Is(err, audit.ErrTampered) {
 			err = fmt.Errorf("%w backup: it is damaged, or no database of waymark: use another one: %w", release.ErrInvalid, err)
@@ -258,7 +263,7 @@ func Inspect(ctx context.Context, file string) (Snapshot, error) {
 	return s, nil
 }
 
-func (s *Snapshot) read(ctx context.Context, db *sql.DB) (err error) {
+func (s *Snapshot) read(ctx context.Context, db *sql.DB, verified func(done, total int64)) (err error) {
 	if s.Schema, err = schemaOf(ctx, db); err != nil {
 		return err
 	}
@@ -272,7 +277,23 @@ func (s *Snapshot) read(ctx context.Context, db *sql.DB) (err error) {
 	if s.LastRun, err = lastRun(ctx, sqlQuerier{db}); err != nil {
 		return err
 	}
-	return s.verifyLog(ctx, &Store{db: &sqliteDB{db: db, announcer: newAnnouncer(), changes: newChanges()}})
+	return s.verifyLog(ctx, &Store{db: &sqliteDB{db: db, announcer: newAnnouncer(), changes: newChanges()}}, verified)
+}
+
+// SchemaVersion is the version of the schema that Open brings a database to.
+func SchemaVersion() (newest int64, err error) {
+	files, err := fs.ReadDir(migrations, "migrations/sqlite")
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		v, err := goose.NumericComponent(f.Name())
+		if err != nil {
+			return 0, err
+		}
+		newest = max(newest, v)
+	}
+	return newest, nil
 }
 
 // schemaOf is the version of a database's schema, which must not be newer than ours.
@@ -280,17 +301,9 @@ func schemaOf(ctx context.Context, db *sql.DB) (has int64, err error) {
 	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&has); err != nil {
 		return 0, err
 	}
-	files, err := fs.ReadDir(migrations, "migrations/sqlite")
+	want, err := SchemaVersion()
 	if err != nil {
 		return 0, err
-	}
-	want := int64(0)
-	for _, f := range files {
-		v, err := goose.NumericComponent(f.Name())
-		if err != nil {
-			return 0, err
-		}
-		want = max(want, v)
 	}
 	if has > want {
 		return has, fmt.Errorf("%w: its schema has version %d and this waymark knows %d: use the newer waymark that wrote it", release.ErrRefused, has, want)
@@ -305,9 +318,16 @@ func lastRun(ctx context.Context, q querier) (id int64, err error) {
 }
 
 // verifyLog recomputes the audit log from its leaves.
-func (s *Snapshot) verifyLog(ctx context.Context, log *Store) error {
+func (s *Snapshot) verifyLog(ctx context.Context, log *Store, verified func(done, total int64)) error {
 	var v audit.Verifier
+	total := int64(0) // as the log itself says; nothing relies on it
+	if head, err := log.AuditHead(ctx); err == nil {
+		total = head.Size
+	}
 	for {
+		if verified != nil && total > 0 {
+			verified(v.Size(), total)
+		}
 		page, err := log.Entries(ctx, v.Size(), maxEntries)
 		if err != nil {
 			return err

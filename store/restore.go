@@ -22,7 +22,8 @@ type RestoreConfig struct {
 	// RunsAbove is the highest id of a run that has left traces elsewhere, such
 	// as a folder; 0 where none has.
 	RunsAbove int64
-	Actor     string // who restores, for the audit log
+	Actor     string                  // who restores, for the audit log
+	Verified  func(done, total int64) // is called with entries of the backup's audit log, which is read twice; nil: nobody asks
 	Now       func() time.Time
 }
 
@@ -63,13 +64,13 @@ func Restore(ctx context.Context, cfg RestoreConfig) (Restored, error) {
 	defer copied.remove()
 	// First where it lies, for what lies beside it; then the copy, which nobody
 	// else can change any more.
-	if out.Snapshot, err = Inspect(ctx, cfg.File); err != nil {
+	if out.Snapshot, err = inspect(ctx, cfg.File, cfg.Verified); err != nil {
 		return out, err
 	}
 	if err := copyFile(cfg.File, copied.path); err != nil {
 		return out, fmt.Errorf("copying the backup: %w", err)
 	}
-	if out.Snapshot, err = Inspect(ctx, copied.path); err != nil {
+	if out.Snapshot, err = inspect(ctx, copied.path, cfg.Verified); err != nil {
 		return out, err
 	}
 	last := max(cfg.RunsAbove, out.LastRun, knownRuns(ctx, path)) + runGap

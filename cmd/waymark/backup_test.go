@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/waymark-cd/waymark/release"
 )
@@ -121,18 +120,5 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 	for _, command := range []string{"backup", "restore"} {
 		check(exitRefused, "pg_dump --format=custom --file=waymark.dump --dbname='postgres://ann@db.example.org/waymark'", command, text)
 		check(exitRefused, "pg_restore --clean --if-exists --single-transaction --dbname='postgres://ann@db.example.org/waymark' waymark.dump", command, text)
-	}
-}
-
-func TestProgressIsSaidOnceASecond(t *testing.T) {
-	var out strings.Builder
-	at := time.Unix(0, 0)
-	said := progressOn(&out, func() time.Time { return at })
-	for i := range 5 {
-		said(int64(i)*10e6, 40e6)
-		at = at.Add(600 * time.Millisecond)
-	}
-	if want := "copied 20.0 MB of 40.0 MB\ncopied 40.0 MB of 40.0 MB\n"; out.String() != want {
-		t.Errorf("%q, want %q", out.String(), want)
 	}
 }

@@ -53,7 +53,8 @@ func newAuditListCommand(g *globals) *cobra.Command {
 }
 
 func (g *globals) renderAudit(page api.AuditPage, now time.Time) {
-	t := table{header: []string{"INDEX", "WHEN", "ACTOR", "ACTION", "SUBJECT", "RUN", "REASON"}}
+	t := table{header: []string{"INDEX", "WHEN", "ACTOR", "ACTION", "SUBJECT", "RUN", "REASON"},
+		cut: []string{"REASON", "ACTOR", "WHEN", "SUBJECT"}}
 	for _, e := range page.Entries {
 		t.row(e.Index, ago(now, e.At), e.Actor, e.Action, cmp.Or(e.Tag, e.Target, e.Repository), e.RunID, e.Reason)
 	}
@@ -101,7 +102,10 @@ To go on where the last export ended, pass the last index and one as --from.`,
 
 // exportAudit writes the entries from first up to end, end not included.
 func (g *globals) exportAudit(ctx context.Context, c *api.Client, first, end int64) error {
+	p := g.newProgress("exporting", entriesOf).beside(g.stdout)
+	defer p.end()
 	for next := first; next < end; {
+		p.at(next-first, end-first)
 		page, err := c.Audit(ctx, next, auditPage)
 		if err != nil {
 			return err

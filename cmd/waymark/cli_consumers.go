@@ -36,7 +36,8 @@ func newConsumersCommand(g *globals) *cobra.Command {
 }
 
 func (g *globals) renderConsumers(all []api.Consumer, now time.Time) {
-	t := table{header: []string{"NAME", "TO", "NEXT", "BEHIND", "LAST TAKEN", "FAILURES", "TROUBLE"}}
+	t := table{header: []string{"NAME", "TO", "NEXT", "BEHIND", "LAST TAKEN", "FAILURES", "TROUBLE"},
+		cut: []string{"TO", "NEXT", "LAST TAKEN", "TROUBLE"}}
 	for _, c := range all {
 		to, trouble := c.To, c.Trouble
 		if !c.Configured {

@@ -148,7 +148,8 @@ func newFreezesCommand(g *globals) *cobra.Command {
 				return nil
 			}
 			now := time.Now()
-			t := table{header: []string{"ID", "WHERE", "UNTIL", "SET BY", "SINCE", "STATE", "REASON"}}
+			t := table{header: []string{"ID", "WHERE", "UNTIL", "SET BY", "SINCE", "STATE", "REASON"},
+				cut: []string{"SINCE", "REASON", "SET BY", "UNTIL"}}
 			for _, f := range list.Freezes {
 				state := cell{"over", faint}
 				switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -22,29 +23,23 @@ func newInstancesCommand(g *globals) *cobra.Command {
 		Short: "List the processes of the service: roles, pools, configuration, last sign of life, runs in hand",
 		Args:  exactArgs(),
 	}
-	out := addOutputFlag(cmd)
+	watch, out := addWatchFlag(cmd), addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return g.withClient(func(c *api.Client) error {
-			list, err := c.Instances(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if out.json() {
-				return printJSON(g.stdout, list, "  ")
-			}
-			g.renderInstances(list, time.Now())
-			return nil
+		return g.show(cmd, *watch, out, func(ctx context.Context, c *api.Client) (any, drawing, error) {
+			list, err := c.Instances(ctx)
+			return list, func(out, notes io.Writer, now time.Time) { g.renderInstances(out, notes, list, now) }, err
 		})
 	}
 	return cmd
 }
 
-func (g *globals) renderInstances(list api.InstanceList, now time.Time) {
+func (g *globals) renderInstances(w, notes io.Writer, list api.InstanceList, now time.Time) {
 	if len(list.Instances) == 0 {
-		fmt.Fprintln(g.stdout, "No instance is on record. Where the database is embedded there is one alone, the service that answers.")
+		fmt.Fprintln(w, "No instance is on record. Where the database is embedded there is one alone, the service that answers.")
 		return
 	}
-	t := table{header: []string{"NAME", "STATE", "SEEN", "RUNS", "ROLES", "POOLS", "VERSION", "CONFIG", "HOST", "ID"}}
+	t := table{header: []string{"NAME", "STATE", "SEEN", "RUNS", "ROLES", "POOLS", "VERSION", "CONFIG", "HOST", "ID"},
+		cut: []string{"HOST", "CONFIG", "VERSION", "POOLS", "ROLES", "ID"}}
 	differ := false
 	for _, i := range list.Instances {
 		digest := cell{text: shortCommit(i.ConfigDigest)}
@@ -55,9 +50,9 @@ func (g *globals) renderInstances(list api.InstanceList, now time.Time) {
 		t.row(i.Name, cell{i.State, paintOf(i.State)}, ago(now, now.Add(-time.Duration(i.BeatAge)*time.Millisecond)), i.RunsInHand,
 			strings.Join(i.Roles, ","), strings.Join(i.Pools, ","), i.Version, digest, i.Host, i.ID)
 	}
-	t.write(g.stdout, g.colour)
+	t.write(w, g.colour)
 	if differ {
-		fmt.Fprintf(g.stderr, "configurations differ from that of the instance that answers, %s: a tag is admitted under that of whichever looks at its repository\n",
+		fmt.Fprintf(notes, "configurations differ from that of the instance that answers, %s: a tag is admitted under that of whichever looks at its repository\n",
 			clean(shortCommit(list.ConfigDigest)))
 	}
 }

@@ -63,7 +63,8 @@ func (g *globals) renderInventory(all []api.Resource, now time.Time) {
 		fmt.Fprintln(g.stdout, "No resources: an apply that succeeds fills the inventory.")
 		return
 	}
-	t := table{header: []string{"TARGET", "ADDRESS", "PROVIDER", "TAG", "RUN", "CHANGED"}}
+	t := table{header: []string{"TARGET", "ADDRESS", "PROVIDER", "TAG", "RUN", "CHANGED"},
+		cut: []string{"PROVIDER", "CHANGED", "TAG", "TARGET"}}
 	for _, x := range all {
 		t.row(x.Target.String(), x.Address, x.Provider, x.Tag, x.RunID, ago(now, x.ChangedAt))
 	}

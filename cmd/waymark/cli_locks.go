@@ -45,7 +45,8 @@ func (g *globals) renderLocks(list api.LockList, now time.Time) {
 		fmt.Fprintln(g.stdout, "No state is locked.")
 		return
 	}
-	t := table{header: []string{"TARGET", "HELD BY", "RUN", "OPERATION", "SINCE", "LOCK", "ID"}}
+	t := table{header: []string{"TARGET", "HELD BY", "RUN", "OPERATION", "SINCE", "LOCK", "ID"},
+		cut: []string{"LOCK", "OPERATION", "SINCE", "HELD BY", "RUN"}}
 	for _, l := range list.Locks {
 		if l.Error != "" {
 			t.row(l.Target.String(), cell{"cannot be told: " + l.Error, red})

@@ -38,7 +38,8 @@ func (g *globals) renderNotifications(list api.NotificationList, now time.Time) 
 		fmt.Fprintln(g.stdout, "Nobody outside is told of runs: add a forge block to a repository, or a notification block.")
 		return
 	}
-	t := table{header: []string{"NAME", "STATE", "BEHIND", "TOLD", "LAST", "DROPPED", "FAILURES", "NEXT", "ERROR"}}
+	t := table{header: []string{"NAME", "STATE", "BEHIND", "TOLD", "LAST", "DROPPED", "FAILURES", "NEXT", "ERROR"},
+		cut: []string{"TOLD", "LAST", "NEXT", "DROPPED", "ERROR", "FAILURES"}}
 	for _, n := range list.Notifications {
 		paint := plain
 		if n.State == "failing" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -46,41 +47,35 @@ func newRunsListCommand(g *globals) *cobra.Command {
 	flags.StringVar(&q.Kind, "kind", "", "only this kind: deploy, drift, rollback, destroy or plan")
 	flags.IntVar(&q.Limit, "limit", 50, "how many runs, 1 to 500")
 	flags.StringVar(&q.Cursor, "cursor", "", "go on where the page before ended")
-	out := addOutputFlag(cmd)
+	watch, out := addWatchFlag(cmd), addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if q.Target != "" {
 			if _, err := release.ParseTarget(q.Target); err != nil {
 				return &exitError{exitUsage, err}
 			}
 		}
-		return g.withClient(func(c *api.Client) error {
-			list, err := c.Runs(cmd.Context(), q)
-			if err != nil {
-				return err
-			}
-			if out.json() {
-				return printJSON(g.stdout, list, "  ")
-			}
-			g.renderRuns(list, time.Now())
-			return nil
+		return g.show(cmd, *watch, out, func(ctx context.Context, c *api.Client) (any, drawing, error) {
+			list, err := c.Runs(ctx, q)
+			return list, func(out, notes io.Writer, now time.Time) { g.renderRuns(out, notes, list, now) }, err
 		})
 	}
 	return cmd
 }
 
-func (g *globals) renderRuns(list api.RunList, now time.Time) {
+func (g *globals) renderRuns(w, notes io.Writer, list api.RunList, now time.Time) {
 	if len(list.Runs) == 0 {
-		fmt.Fprintln(g.stdout, "No runs. Push a deployment tag, or ask with fewer filters.")
+		fmt.Fprintln(w, "No runs. Push a deployment tag, or ask with fewer filters.")
 		return
 	}
-	t := table{header: []string{"RUN", "TARGET", "VERSION", "KIND", "STATE", "CHANGES", "CREATED", "TOOK"}}
+	t := table{header: []string{"RUN", "TARGET", "VERSION", "KIND", "STATE", "CHANGES", "CREATED", "TOOK"},
+		cut: []string{"TOOK", "CHANGES", "KIND", "CREATED", "VERSION", "STATE"}}
 	for _, r := range list.Runs {
 		t.row(r.ID, r.Target.String(), versionOf(r), r.Kind, cell{stateOf(r), paintOf(r.State)}, changesShort(r.Changes),
 			ago(now, r.CreatedAt), took(now, r.StartedAt, r.FinishedAt))
 	}
-	t.write(g.stdout, g.colour)
+	t.write(w, g.colour)
 	if list.Next != "" {
-		fmt.Fprintf(g.stderr, "more: add --cursor %s\n", clean(list.Next))
+		fmt.Fprintf(notes, "more: add --cursor %s\n", clean(list.Next))
 	}
 }
 

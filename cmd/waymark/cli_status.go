@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-cd/waymark/api"
-	"github.com/waymark-cd/waymark/release"
 )
 
 // newStatusCommand builds `waymark status [TARGET]`.
@@ -26,43 +26,34 @@ func newStatusCommand(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	out := addOutputFlag(cmd)
+	watch, out := addWatchFlag(cmd), addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		load := g.loadBoard
 		if len(args) == 1 {
-			return g.statusOf(cmd, args[0], out.json())
-		}
-		return g.withClient(func(c *api.Client) error {
-			list, err := c.Targets(cmd.Context())
+			t, err := parseTargetArg(args[0])
 			if err != nil {
 				return err
 			}
-			if out.json() {
-				return printJSON(g.stdout, list, "  ")
-			}
-			renderBoard(g.stdout, list.Targets, time.Now(), g.colour)
-			renderWaiting(g.stderr, list.Targets)
-			return nil
-		})
+			load = g.loadTarget(t)
+		}
+		return g.show(cmd, *watch, out, load)
 	}
 	return cmd
 }
 
-func (g *globals) statusOf(cmd *cobra.Command, name string, asJSON bool) error {
-	t, err := release.ParseTarget(name)
-	if err != nil {
-		return &exitError{exitUsage, err}
+func (g *globals) loadBoard(ctx context.Context, c *api.Client) (any, drawing, error) {
+	list, err := c.Targets(ctx)
+	return list, func(out, notes io.Writer, now time.Time) {
+		renderBoard(out, list.Targets, now, g.colour)
+		renderWaiting(notes, list.Targets)
+	}, err
+}
+
+func (g *globals) loadTarget(t api.TargetRef) loading {
+	return func(ctx context.Context, c *api.Client) (any, drawing, error) {
+		target, err := c.Target(ctx, t.Env, t.Scope, t.Team)
+		return target, func(out, _ io.Writer, now time.Time) { renderTarget(out, target, now, g.colour) }, err
 	}
-	return g.withClient(func(c *api.Client) error {
-		target, err := c.Target(cmd.Context(), t.Env, t.Scope, t.Team)
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return printJSON(g.stdout, target, "  ")
-		}
-		renderTarget(g.stdout, target, time.Now(), g.colour)
-		return nil
-	})
 }
 
 // renderBoard prints one line per target: what is deployed, and the latest run.
@@ -72,7 +63,7 @@ func renderBoard(w io.Writer, targets []api.Target, now time.Time, colour bool) 
 		fmt.Fprintln(w, "No targets yet. Push a tag such as dev_us-east-1/research/1.0 and its target appears here.")
 		return
 	}
-	board := table{header: []string{"TARGET", "VERSION", "COMMIT", "WHEN", "RUN", "STATE"}}
+	board := table{header: []string{"TARGET", "VERSION", "COMMIT", "WHEN", "RUN", "STATE"}, cut: []string{"COMMIT", "WHEN", "VERSION", "STATE"}}
 	for _, t := range targets {
 		version, commit, when := "-", "-", "-"
 		if d := t.Deployed; d != nil {

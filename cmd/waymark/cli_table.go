@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/waymark-cd/waymark/api"
 )
@@ -56,11 +56,17 @@ type cell struct {
 }
 
 // table prints rows in aligned columns. Texts are cleaned here, once, so that
-// no command can forget it.
+// no command can forget it. On a terminal a table with a header fits its width:
+// the least important columns are cut, with … at the end of what is left. One
+// without a header holds facts, of which nothing is cut: their last column goes
+// on in the lines below. What is no terminal gets everything, on one line.
 type table struct {
 	indent string
 	header []string // none: no header line
-	rows   [][]cell
+	// cut names columns of the header in the order in which they are cut; none: from
+	// the last one to the second.
+	cut  []string
+	rows [][]cell
 }
 
 // row adds a row of uncoloured cells, except those that are cells already.
@@ -93,20 +99,97 @@ func (t *table) write(w io.Writer, colour bool) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+			widths[i] = max(widths[i], textWidth(c.text))
 		}
 	}
-	for _, row := range rows {
-		line, width := t.indent, 0
-		for i, c := range row {
-			if c.text == "" {
-				width += widths[i] + 2
-				continue
-			}
-			// Gaps are written before a text, so that no line ends in spaces.
-			line += strings.Repeat(" ", width) + c.paint.on(c.text, colour)
-			width = widths[i] - utf8.RuneCountInString(c.text) + 2
+	columns := columnsOf(w)
+	if columns > 0 && len(t.header) > 0 {
+		t.fit(widths, columns)
+	}
+	for i, row := range rows {
+		line := t.line(row, widths, columns, colour)
+		if i == 0 && slices.Contains(widths, leftOut) {
+			line += leftOutMark
 		}
 		fmt.Fprintln(w, line)
 	}
+}
+
+// line is one row as it is printed; of a table of facts it may be several lines.
+func (t *table) line(row []cell, widths []int, columns int, colour bool) string {
+	line, at, gap := t.indent, len(t.indent), 0
+	for i, c := range row {
+		if widths[i] == leftOut {
+			continue
+		}
+		if c.text == "" {
+			gap += widths[i] + 2
+			continue
+		}
+		// Gaps are written before a text, so that no line ends in spaces.
+		line += strings.Repeat(" ", gap)
+		at += gap
+		text := c.text
+		switch {
+		case len(t.header) > 0:
+			text = cutTo(text, widths[i])
+		case i == len(row)-1 && columns > 0 && at+textWidth(text) > columns:
+			return wrapped(line, c, at, columns, len(t.indent)+4, colour)
+		}
+		line += c.paint.on(text, colour)
+		at, gap = at+textWidth(text), widths[i]-textWidth(text)+2
+	}
+	return line
+}
+
+const (
+	narrow    = 20 // what columns of long texts are cut to before any is left out
+	narrowest = 6  // what is shown of a column at least; one that would be narrower is left out
+	leftOut   = -1 // the width of a column that is not shown
+
+	leftOutMark = "  …" // behind the header, where columns are left out
+)
+
+// fit narrows widths until a line has at most so many columns: first the long
+// texts, then one column after the other in the order of importance. Where one is
+// left out, room is kept for the … that says so.
+func (t *table) fit(widths []int, columns int) {
+	over := len(t.indent) + 2*(len(widths)-1) - columns
+	for _, width := range widths {
+		over += width
+	}
+	for _, i := range t.order() {
+		if less := min(over, widths[i]-narrow); less > 0 {
+			widths[i] -= less
+			over -= less
+		}
+	}
+	marked := false
+	for _, i := range t.order() {
+		switch {
+		case over <= 0:
+			return
+		case widths[i]-over >= narrowest:
+			widths[i] -= over
+			return
+		case !marked:
+			over, marked = over+textWidth(leftOutMark), true
+		}
+		over -= widths[i] + 2
+		widths[i] = leftOut
+	}
+}
+
+// order gives the columns that may be cut, the least important first.
+func (t *table) order() []int {
+	var out []int
+	for _, name := range t.cut {
+		out = append(out, slices.Index(t.header, name))
+	}
+	if t.cut == nil {
+		for i := len(t.header) - 1; i > 0; i-- {
+			out = append(out, i)
+		}
+	}
+	return out
 }

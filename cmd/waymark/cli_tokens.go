@@ -166,7 +166,8 @@ func (g *globals) renderTokens(list api.TokenList, now time.Time) {
 		fmt.Fprintln(g.stdout, "No tokens. waymark tokens create makes one.")
 		return
 	}
-	t := table{header: []string{"ID", "NAME", "USER", "ROLE", "STATE", "EXPIRES", "USED", "CREATED BY"}}
+	t := table{header: []string{"ID", "NAME", "USER", "ROLE", "STATE", "EXPIRES", "USED", "CREATED BY"},
+		cut: []string{"CREATED BY", "USED", "ROLE", "USER", "EXPIRES"}}
 	for _, k := range list.Tokens {
 		used := "never"
 		if !k.UsedAt.IsZero() {

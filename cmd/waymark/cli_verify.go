@@ -20,6 +20,7 @@ type verification struct {
 	file, save  string
 	keys        []string // that must have signed; none: those that the service names
 	update, all bool
+	seen        func(done, total int64) // is told how far it is; nil: nobody asks
 
 	kept     *audit.Head // of the file; nil for none
 	keptNote string      // signed; empty for a file from before there were signatures
@@ -94,6 +95,9 @@ func (v *verification) recompute(ctx context.Context, c *api.Client) error {
 	}
 	v.from = tree.Size()
 	for tree.Size() < v.head.Size {
+		if v.seen != nil {
+			v.seen(tree.Size(), v.head.Size)
+		}
 		page, err := c.Audit(ctx, tree.Size(), auditPage)
 		if err != nil {
 			return err

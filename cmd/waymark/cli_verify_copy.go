@@ -26,15 +26,27 @@ func (v *verification) verifyCopy(dir string) error {
 	}
 	defer root.Close()
 	var keys []string
+	var read, total int64 // bytes
 	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
 			keys = append(keys, name)
+			total += info.Size()
 		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reading the copy: %w", err)
 	}
-	v.head, err = audit.VerifyCopy(keys, root.ReadFile, v.kept, v.keys...)
+	v.head, err = audit.VerifyCopy(keys, func(key string) ([]byte, error) {
+		text, err := root.ReadFile(key)
+		if read += int64(len(text)); v.seen != nil {
+			v.seen(read, total)
+		}
+		return text, err
+	}, v.kept, v.keys...)
 	return err
 }

@@ -46,7 +46,7 @@ func (g *globals) renderAuditKeys(keys api.AuditKeyList, out *outputFlag) error 
 	if out.json() {
 		return printJSON(g.stdout, keys, "  ")
 	}
-	t := table{header: []string{"KEY", "SIGNS", "SINCE", "UNTIL"}}
+	t := table{header: []string{"KEY", "SIGNS", "SINCE", "UNTIL"}, cut: []string{"UNTIL", "SINCE", "SIGNS"}}
 	for _, k := range keys.Keys {
 		signs, until := "no", k.RetiredAt.UTC().Format(time.RFC3339)
 		if k.Signs {
@@ -136,13 +136,21 @@ With --copy it verifies a copy of the log in a folder instead, and asks no servi
 			return err
 		}
 		if folder != "" {
-			if err := v.verifyCopy(folder); err != nil {
+			p := g.newProgress("verifying", megabytesOf)
+			v.seen = p.at
+			err := v.verifyCopy(folder)
+			p.end()
+			if err != nil {
 				return withExitCode(err)
 			}
 			return g.renderVerified(&v)
 		}
 		return g.withClient(func(c *api.Client) error {
-			if err := v.run(cmd.Context(), c); err != nil {
+			p := g.newProgress("verifying", entriesOf)
+			v.seen = p.at
+			err := v.run(cmd.Context(), c)
+			p.end()
+			if err != nil {
 				return err
 			}
 			return g.renderVerified(&v)

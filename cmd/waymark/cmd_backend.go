@@ -137,7 +137,8 @@ func verdictOn(found []backends.Property) error {
 }
 
 func (g *globals) renderProperties(found []backends.Property) {
-	t := table{header: []string{"STORE", "NAME", "PROPERTY", "STATUS", "HAS", "WANTED"}}
+	t := table{header: []string{"STORE", "NAME", "PROPERTY", "STATUS", "HAS", "WANTED"},
+		cut: []string{"STORE", "HAS", "WANTED", "NAME"}}
 	for _, p := range found {
 		t.row(p.Kind, p.Name, p.Property, cell{string(p.Status), paintOfStatus(p.Status)}, cmp.Or(p.Have, "-"), cmp.Or(p.Want, "-"))
 	}
@@ -209,7 +210,8 @@ func (g *globals) renderSteps(steps []backends.Step, found []backends.Property) 
 		return nil
 	}
 	if len(steps) > 0 {
-		t := table{header: []string{"WILL", "STORE", "NAME", "REGION", "PROPERTY", "FROM", "TO"}}
+		t := table{header: []string{"WILL", "STORE", "NAME", "REGION", "PROPERTY", "FROM", "TO"},
+			cut: []string{"FROM", "STORE", "REGION", "TO", "NAME"}}
 		for _, step := range steps {
 			verb := cell{step.Verb, green}
 			if step.Blocked != "" {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,7 +49,10 @@ func (g *globals) backup(ctx context.Context, cfg *config.Config, file string) e
 		return err
 	}
 	syscall.Umask(0o077)
-	s, err := store.Backup(ctx, store.BackupConfig{URL: databaseURL(cfg), File: file, Progress: progressOn(g.stderr, time.Now)})
+	copying, verifying := g.newProgress("copying", megabytesOf), g.newProgress("verifying the copy", entriesOf)
+	s, err := store.Backup(ctx, store.BackupConfig{URL: databaseURL(cfg), File: file, Progress: copying.at, Verified: verifying.at})
+	copying.end()
+	verifying.end()
 	if err != nil {
 		return err
 	}
@@ -65,20 +67,6 @@ func describe(s store.Snapshot) string {
 		last = "everything up to " + s.LastAt.UTC().Format(time.RFC3339)
 	}
 	return fmt.Sprintf("%s, schema %d, %s; audit log verified: %d entries, root %s", megabytes(s.Bytes), s.Schema, last, s.Audit.Size, s.Audit.Root)
-}
-
-func megabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + " MB" }
-
-// progressOn says once a second how far a copy has come: nothing of a short one.
-func progressOn(w io.Writer, now func() time.Time) func(done, total int64) {
-	said := now()
-	return func(done, total int64) {
-		if now().Sub(said) < time.Second {
-			return
-		}
-		said = now()
-		fmt.Fprintf(w, "copied %s of %s\n", megabytes(done), megabytes(total))
-	}
 }
 
 // newRestoreCommand builds `waymark restore`.
@@ -125,7 +113,10 @@ func (g *globals) restore(ctx context.Context, cfg *config.Config, configFile, f
 	if what.RunsAbove, err = lastRunOnDisk(cfg.Server.DataDir); err != nil {
 		return err
 	}
+	p := g.newProgress("verifying the backup", entriesOf)
+	what.Verified = p.at
 	r, err := store.Restore(ctx, what)
+	p.end()
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,28 +65,8 @@ Then:        waymark serve --config waymark.hcl`,
 		newStatusCommand(g), newInventoryCommand(g), newWatchCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
 		newRollbackCommand(g), newDestroyCommand(g), newPlanCommand(g), newDriftCommand(g),
 		newFreezeCommand(g), newThawCommand(g), newFreezesCommand(g), newWhoamiCommand(g), newTokensCommand(g),
-		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newRunnerCommand(g),
+		newBackupCommand(g), newRestoreCommand(g), newVersionCommand(g), newCompletionCommand(g), newManCommand(g), newRunnerCommand(g),
 		newPolicyCommand(g), newPolicyEvaluatorCommand(g))
+	g.addCompletions(root)
 	return root
-}
-
-func newVersionCommand(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(g.stdout, "waymark", versionText())
-			return err
-		},
-	}
-}
-
-// versionText is the version that the build set, or the module's own.
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -22,10 +22,14 @@ import (
 	"github.com/waymark-cd/waymark/release"
 )
 
+// beWaymark is set in the environment of a test binary that is to be waymark,
+// whatever its arguments are.
+const beWaymark = "WAYMARK_TEST_BINARY_IS_WAYMARK"
+
 // TestMain lets the test binary be waymark itself: the service starts its
 // runners from it, and tests start a service that they can kill.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve", "drain", "policy-evaluator"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"runner", "serve", "drain", "policy-evaluator"}, os.Args[1]) || os.Getenv(beWaymark) != "" {
 		main()
 	}
 	os.Exit(m.Run())
