@@ -66,7 +66,9 @@ func scanRelease(r scanner) (v release.Release, err error) {
 type TargetStatus struct {
 	Target release.Target
 	TargetInfo
-	Deployed *release.Run // the last deploy or rollback that succeeded; nil before the first
+	// Deployed is the last deploy or rollback that succeeded: what names it, its times
+	// and its outputs; nil before the first.
+	Deployed *release.Run
 	Latest   *release.Run // the newest run that may have changed it
 	// Destroyed is the run that removed what was deployed, where nothing came after it.
 	Destroyed *release.Run
@@ -111,16 +113,13 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}
-	runs, err := s.boardRuns(ctx, where, args)
+	newest, err := s.newestRuns(ctx, where, args)
 	if err != nil {
 		return nil, err
 	}
-	newest, byID := map[release.Target]*release.Run{}, map[int64]*release.Run{}
-	for _, r := range runs {
-		byID[r.ID] = &r
-		if n := newest[r.Target]; n == nil || r.ID > n.ID {
-			newest[r.Target] = &r
-		}
+	byID, err := s.deployedRuns(ctx, where, args)
+	if err != nil {
+		return nil, err
 	}
 	for i := range out {
 		latest := newest[out[i].Target]
@@ -132,14 +131,42 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 	return out, nil
 }
 
-// boardRuns reads the deployed and the newest run of each target, speculative ones
-// and looks for drift apart.
-func (s *Store) boardRuns(ctx context.Context, where string, args []any) ([]release.Run, error) {
-	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+`
-		UNION SELECT (SELECT r.id FROM runs r WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+`
-			ORDER BY r.id DESC LIMIT 1) FROM targets`+where+")", args...)
+// newestRuns reads the newest run of each target, speculative ones and looks for
+// drift apart.
+func (s *Store) newestRuns(ctx context.Context, where string, args []any) (map[release.Target]*release.Run, error) {
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT (SELECT r.id FROM runs r
+		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1) FROM targets`+where+")", args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}
-	return collect(rs, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err })
+	out := map[release.Target]*release.Run{}
+	runs, err := collect(rs, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err })
+	for i := range runs {
+		out[runs[i].Target] = &runs[i]
+	}
+	return out, err
+}
+
+// deployedRuns reads of the deployed run of each target what names it.
+func (s *Store) deployedRuns(ctx context.Context, where string, args []any) (map[int64]*release.Run, error) {
+	rs, err := s.db.query(ctx, `SELECT id, kind, repository, release_id, tag, version, commit_id, env, scope, team, account, state, outputs, created_by,
+		created_at, started_at, finished_at FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+")", args...)
+	if err != nil {
+		return nil, fmt.Errorf("listing targets: %w", err)
+	}
+	out := map[int64]*release.Run{}
+	_, err = collect(rs, func(row rows) (int64, error) {
+		var r release.Run
+		var outputs string
+		var created, started, finished int64
+		err := row.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.Commit, &r.Target.Env, &r.Target.Scope, &r.Target.Team,
+			&r.Account, &r.State, &outputs, &r.CreatedBy, &created, &started, &finished)
+		if err == nil {
+			err = json.Unmarshal([]byte(outputs), &r.Outputs)
+		}
+		r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)
+		out[r.ID] = &r
+		return r.ID, err
+	})
+	return out, err
 }

@@ -31,6 +31,8 @@ type querier interface {
 	leafAction() string
 	leafActor() string
 	unquoted(actor string) string
+	// anyCase is a column for LIKE with a pattern in lower case.
+	anyCase(column string) string
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -149,6 +151,7 @@ func (sqlQuerier) leafActor() string {
 	return `CASE WHEN json_valid(leaf) THEN json_extract(leaf, '$.actor') END`
 }
 func (sqlQuerier) unquoted(actor string) string { return actor }
+func (sqlQuerier) anyCase(column string) string { return column } // its LIKE is for any case
 
 type sqliteTx struct {
 	sqlQuerier
@@ -204,6 +207,7 @@ func (d *sqliteDB) clock() string                  { return sqlQuerier{}.clock()
 func (d *sqliteDB) leafAction() string             { return sqlQuerier{}.leafAction() }
 func (d *sqliteDB) leafActor() string              { return sqlQuerier{}.leafActor() }
 func (d *sqliteDB) unquoted(actor string) string   { return actor }
+func (d *sqliteDB) anyCase(column string) string   { return column }
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
 
@@ -252,6 +256,8 @@ func (pgxQuerier) unquoted(actor string) string {
 	return out
 }
 
+func (pgxQuerier) anyCase(column string) string { return "lower(" + column + ")" }
+
 type postgresTx struct {
 	pgxQuerier
 	tx     pgx.Tx
@@ -299,5 +305,6 @@ func (d *postgresDB) clock() string                  { return pgxQuerier{}.clock
 func (d *postgresDB) leafAction() string             { return pgxQuerier{}.leafAction() }
 func (d *postgresDB) leafActor() string              { return pgxQuerier{}.leafActor() }
 func (d *postgresDB) unquoted(actor string) string   { return pgxQuerier{}.unquoted(actor) }
+func (d *postgresDB) anyCase(column string) string   { return pgxQuerier{}.anyCase(column) }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

@@ -208,15 +208,19 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 		}
 		w.resembles(c.column, c.asked)
 	}
-	const order = " ORDER BY env, scope, team, address"
+	const key, order = "env, scope, team, address", " ORDER BY env, scope, team, address"
 	terms, parts := w.terms, make([]string, len(places))
 	for i, at := range places {
 		if w.terms = terms; at.condition != "" {
 			w.terms = append(slices.Clone(terms), w.fill(at))
 		}
-		parts[i] = fmt.Sprintf("SELECT "+inventoryFields+" FROM (SELECT "+inventoryFields+" FROM inventory%s%s%s) s%d", w.String(), order, limit, i)
+		parts[i] = fmt.Sprintf("SELECT "+key+" FROM (SELECT "+key+" FROM inventory%s%s%s) s%d", w.String(), order, limit, i)
 	}
-	return s.db.query(ctx, strings.Join(parts, " UNION ALL ")+order+limit, w.args...)
+	if len(parts) == 1 {
+		return s.db.query(ctx, "SELECT "+inventoryFields+" FROM inventory"+w.String()+order+limit, w.args...)
+	}
+	return s.db.query(ctx, "SELECT "+inventoryFields+" FROM inventory WHERE ("+key+") IN (SELECT "+key+" FROM ("+
+		strings.Join(parts, " UNION ALL ")+") a"+order+limit+")"+order, w.args...)
 }
 
 // resembles leaves only rows of a provider, whole or by its last part, or whose

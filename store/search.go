@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/waymark-cd/waymark/audit"
 )
@@ -204,8 +207,45 @@ func (w *where) fill(at seek) string {
 // nextEntries reads the next entries below an index at some places, and gives those
 // that fit, and the index down to which it has looked.
 func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, most int, rest remains) (found []audit.Entry, end int64, err error) {
+	places, err := s.nextIndexes(ctx, seeks, before, most)
+	if err != nil || len(places) == 0 {
+		return nil, 0, err
+	}
+	var w where
+	w.terms = []string{"idx IN (" + strings.Join(places, ", ") + ")"}
+	if last := places[len(places)-1]; strconv.FormatInt(before-int64(len(places)), 10) == last { // without a gap
+		w.terms = []string{"idx >= " + last, "idx < " + strconv.FormatInt(before, 10)}
+	}
+	if isASCII(rest.text) { // the databases know no other letters' cases
+		w.args = []any{"%" + likeText(strings.ToLower(rest.text)) + "%"}
+		w.terms = append(w.terms, s.db.anyCase("leaf")+` LIKE $1 ESCAPE '\'`)
+		rest.text = ""
+	}
+	rs, err := s.db.query(ctx, "SELECT idx, leaf FROM audit_entries"+w.String()+" ORDER BY idx DESC", w.args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rs.Close()
+	for rs.Next() {
+		var index int64
+		var leaf string
+		if err := rs.Scan(&index, &leaf); err != nil {
+			return nil, 0, err
+		}
+		if !rest.any() || rest.fits([]byte(leaf)) {
+			found = append(found, readLeaf(index, leaf))
+		}
+	}
+	if len(places) == most { // otherwise there are no others
+		end, err = strconv.ParseInt(places[most-1], 10, 64)
+	}
+	return found, end, errors.Join(err, rs.Err())
+}
+
+// nextIndexes lists the next entries below an index at some places, as text.
+func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, most int) ([]string, error) {
 	if len(seeks) == 0 {
-		return nil, 0, nil
+		return nil, nil
 	}
 	w := where{args: []any{before}}
 	parts := make([]string, len(seeks))
@@ -216,25 +256,18 @@ func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, mos
 		}
 		parts[i] = fmt.Sprintf("SELECT idx FROM (SELECT idx FROM audit_entries WHERE %sidx < $1 ORDER BY idx DESC LIMIT %d) s%d", condition, most, i)
 	}
-	rs, err := s.db.query(ctx, fmt.Sprintf("SELECT idx, leaf FROM audit_entries WHERE idx IN (SELECT idx FROM (%s) a ORDER BY idx DESC LIMIT %d) ORDER BY idx DESC",
-		strings.Join(parts, " UNION ALL "), most), w.args...)
+	rs, err := s.db.query(ctx, fmt.Sprintf("%s ORDER BY idx DESC LIMIT %d", strings.Join(parts, " UNION ALL "), most), w.args...)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	defer rs.Close()
-	looked := 0
-	for rs.Next() {
-		var leaf string
-		if err := rs.Scan(&end, &leaf); err != nil {
-			return nil, 0, err
-		}
-		if looked++; rest.any() && !rest.fits([]byte(leaf)) {
-			continue
-		}
-		found = append(found, readLeaf(end, leaf))
-	}
-	if looked < most {
-		end = 0 // there are no others
-	}
-	return found, end, rs.Err()
+	return collect(rs, func(r rows) (string, error) {
+		var index int64
+		err := r.Scan(&index)
+		return strconv.FormatInt(index, 10), err
+	})
+}
+
+// isASCII reports whether a text is there and has no other letters.
+func isASCII(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
 }

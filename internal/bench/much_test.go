@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -17,7 +18,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -285,21 +285,32 @@ func tenths(d time.Duration) string {
 
 // verify has the command line verify the audit log, and prints what that takes.
 func (m *much) verify(binary string) {
+	m.t.Helper()
 	cmd := exec.Command(binary, "audit", "verify", "--server", m.url)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		m.t.Fatalf("audit verify: %v\n%s", err, out)
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
 	}
-	fmt.Printf("waymark audit verify: %s, %s\n", time.Since(began).Round(time.Second), memoryOf(cmd))
-	fmt.Printf("%s", out)
-}
-
-// memoryOf is the most memory that an ended process had.
-func memoryOf(cmd *exec.Cmd) string {
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		return fmt.Sprintf("at most %d MB of memory", usage.Maxrss/1024) // Linux counts kilobytes
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for most := "unknown"; ; {
+		select {
+		case <-look.C:
+			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)); err == nil {
+				if found := regexp.MustCompile(`VmHWM:\s+(.*)`).FindSubmatch(status); found != nil {
+					most = string(found[1]) // what it had at most so far
+				}
+			}
+		case err := <-ended:
+			if err != nil {
+				m.t.Fatalf("audit verify: %v\n%s", err, out.Bytes())
+			}
+			fmt.Printf("waymark audit verify: %s, %s of memory\n%s", time.Since(began).Round(100*time.Millisecond), most, out.Bytes())
+			return
+		}
 	}
-	return "of unknown memory"
 }

@@ -54,12 +54,7 @@ func (f facts) of(some []string) string { return some[f.n%len(some)] }
 
 func fixed(address string) func(facts) string { return func(facts) string { return address } }
 
-// about is an address with a target in its query.
-func about(address string) func(facts) string {
-	return func(f facts) string { return strings.ReplaceAll(address, "{target}", f.target().String()) }
-}
-
-// deep is an address with a cursor anywhere in the list.
+// deep is an address with a target, or with a cursor anywhere in the list, in its query.
 func deep(address string) func(facts) string {
 	return func(f facts) string {
 		address := strings.ReplaceAll(address, "{run}", strconv.FormatInt(f.run(), 10))
@@ -110,6 +105,7 @@ func pages() []page {
 		{route: api + "runs/{id}/findings", how: "findings", at: deep("/api/v1/runs/{run}/findings")},
 		{route: api + "runs/{id}/reports", how: "reports", at: deep("/api/v1/runs/{run}/reports")},
 		{route: api + "runs/{id}/reports/{gate}", how: "one report", at: func(f facts) string { return "/api/v1/runs/" + f.of(f.planned) + "/reports/" + fill.Gate }},
+		{route: api + "runs/{id}/logs/search", how: "search in a log that is gone", at: deep("/api/v1/runs/{run}/logs/search?text=error")},
 		{route: api + "runs/{id}/logs", how: "log that is gone", at: deep("/api/v1/runs/{run}/logs")},
 		{route: api + "events", how: "stream of events", at: fixed("/api/v1/events"), kind: stream},
 		{route: api + "locks", how: "locks of all states", at: fixed("/api/v1/locks"), kind: outside},

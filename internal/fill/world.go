@@ -75,7 +75,6 @@ type world struct {
 	log     log
 	runs    int
 	tags    int64 // releases
-	ended   bool
 }
 
 func newWorld(size Size, now time.Time) *world {
