@@ -1,6 +1,7 @@
 package page
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ type Board struct {
 	Total     int        // targets before the filter
 	Shown     int        // and after it
 	Active    int        // targets whose latest run goes on
-	Waiting   int        // targets whose latest run waits for a person
+	Behind    int        // targets whose team runs something newer in another Region
 	Needs     []api.Run  // latest runs that a person has to look at, the worst first
 	MoreNeeds int        // that are not shown
 	Runs      []api.Run  // the latest
@@ -26,6 +27,21 @@ type Board struct {
 	Freezes   []api.Freeze
 	Instances *Instances // nil where there is one alone
 }
+
+// needing is how many targets wait for somebody to look at them.
+func (b Board) needing() int { return len(b.Needs) + b.MoreNeeds }
+
+// needs says that so many do.
+func needs(n int) string {
+	if n == 1 {
+		return "1 needs a person"
+	}
+	return fmt.Sprintf("%d need a person", n)
+}
+
+// evenScopes is with how many columns at most those of a matrix are of one width:
+// with more it becomes as wide as they need, and scrolls.
+const evenScopes = 5
 
 // BoardEnv is one environment: its teams, and the scopes that any of them has.
 type BoardEnv struct {
@@ -76,7 +92,7 @@ func (b BoardFilter) Keeps(c BoardCell) bool {
 	case OnlyNeeds:
 		return t.LatestRun != nil && Needs(*t.LatestRun) > 0
 	case OnlyActive:
-		return t.LatestRun != nil && !t.LatestRun.Ended()
+		return t.LatestRun != nil && GoesOn(*t.LatestRun)
 	}
 	return t.LatestRun != nil && t.LatestRun.State == b.State
 }
@@ -108,6 +124,11 @@ func Needs(r api.Run) int {
 		}
 	}
 	return 0
+}
+
+// GoesOn reports whether a run is at work, or is to be without anybody's doing.
+func GoesOn(r api.Run) bool {
+	return !r.Ended() && r.State != api.StateAwaitingApproval && !r.WaitsForTime()
 }
 
 // boardStates are the choices of the filter, and what each is called.
@@ -152,12 +173,15 @@ func isDeployed(t *api.Target) bool {
 	return t.Deployed != nil && t.LatestRun != nil && t.LatestRun.ID == t.Deployed.RunID
 }
 
-// cellTone marks cells that are at work, wait, or went wrong.
+// cellTone marks cells that are at work, wait, went wrong, or are behind.
 func cellTone(c BoardCell) string {
-	if c.Target.LatestRun == nil || c.Target.LatestRun.State == api.StateSucceeded {
-		return ""
+	switch {
+	case c.Target.LatestRun != nil && c.Target.LatestRun.State != api.StateSucceeded:
+		return "on-" + tone(c.Target.LatestRun.State)
+	case c.Behind != "":
+		return "on-wait"
 	}
-	return "on-" + tone(c.Target.LatestRun.State)
+	return ""
 }
 
 // cellTime is when the latest run ended or, while it goes on, began.

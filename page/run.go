@@ -90,39 +90,64 @@ func done(action string) string {
 	}
 }
 
+// stopped reports whether findings ended the run, so that they are what counts.
+func (r Run) stopped() bool {
+	return (r.State == api.StateFailed || r.State == api.StateDenied) && r.Run.Findings.Error > 0
+}
+
+// decideID names the form that asks for a decision on the plan that is shown.
+func decideID(r Run) string { return "decide-" + shortDigest(r.PlanDigest) + "-" + r.State }
+
+// stageWord is a stage's state; nothing runs while people are asked.
+func stageWord(s api.Stage) string {
+	if s.Name == "approval" && s.State == api.StateRunning {
+		return "waiting"
+	}
+	return s.State
+}
+
 // bar is where a stage lies in its run's time, in thousandths.
 type bar struct{ x, width int }
 
-// bars gives each stage's bar; of one that did not start the width is 0.
+// bars gives each stage's bar; of one that did not start the width is 0. The time in
+// which people were asked takes no room: next to hours, seconds cannot be seen.
 func bars(f Frame, r api.Run) []bar {
-	var from, to time.Time
+	var asked api.Stage
+	var from time.Time
+	for _, s := range r.Stages {
+		if s.Name == "approval" {
+			asked = s
+		}
+		if from.IsZero() || !s.StartedAt.IsZero() && s.StartedAt.Before(from) {
+			from = s.StartedAt
+		}
+	}
 	end := func(s api.Stage) time.Time {
 		if s.FinishedAt.IsZero() {
 			return f.Now
 		}
 		return s.FinishedAt
 	}
+	at := func(t time.Time) time.Duration { // since the first stage began, without the asking
+		if t.After(asked.StartedAt) && !asked.StartedAt.IsZero() {
+			t = t.Add(-min(t.Sub(asked.StartedAt), end(asked).Sub(asked.StartedAt)))
+		}
+		return t.Sub(from)
+	}
+	whole := time.Millisecond
 	for _, s := range r.Stages {
-		if s.StartedAt.IsZero() {
-			continue
-		}
-		if from.IsZero() || s.StartedAt.Before(from) {
-			from = s.StartedAt
-		}
-		if end(s).After(to) {
-			to = end(s)
+		if !s.StartedAt.IsZero() {
+			whole = max(whole, at(end(s)))
 		}
 	}
 	out := make([]bar, len(r.Stages))
-	whole := max(to.Sub(from), time.Millisecond)
 	for i, s := range r.Stages {
 		if s.StartedAt.IsZero() {
 			continue
 		}
-		x := int(1000 * s.StartedAt.Sub(from) / whole)
-		width := int(1000 * max(end(s).Sub(s.StartedAt), 0) / whole)
-		width = max(width, 8)
-		out[i] = bar{min(x, 1000-width), min(width, 1000)}
+		x := int(1000 * at(s.StartedAt) / whole)
+		width := max(int(1000*(at(end(s))-at(s.StartedAt))/whole), 8)
+		out[i] = bar{max(min(x, 1000-width), 0), min(width, 1000)}
 	}
 	return out
 }

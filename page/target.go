@@ -13,6 +13,40 @@ type Target struct {
 	Freezes  []api.Freeze // that hold changes up here, or are to
 	Closed   string       // why its windows let nothing through now; empty: they do
 	May      TargetMay
+	// Repositories are those whose tags, branches and commits may be planned.
+	Repositories []string
+	// Source is where the forge of a repository shows a commit; nil, or an empty
+	// answer, where nobody knows.
+	Source func(repository, commit string) string
+}
+
+// sourceIn is where a commit of a repository is shown; empty: nowhere.
+func (t Target) sourceIn(repository, commit string) string {
+	if t.Source == nil {
+		return ""
+	}
+	return t.Source(repository, commit)
+}
+
+// deployedSource is where the commit is shown that is deployed.
+func (t Target) deployedSource() string {
+	for _, r := range t.Versions {
+		if r.ID == t.Deployed.RunID {
+			return t.sourceIn(r.Repository, r.Commit)
+		}
+	}
+	return ""
+}
+
+// repository is the one that the target's latest run came from; empty: none did.
+func (t Target) repository() string {
+	switch {
+	case t.LatestRun != nil:
+		return t.LatestRun.Repository
+	case len(t.Runs) > 0:
+		return t.Runs[0].Repository
+	}
+	return ""
 }
 
 // TargetMay is what the person who looks may ask for.
@@ -76,6 +110,7 @@ type Release struct {
 	api.Release
 	Signer string // empty: nobody, or it was not looked at
 	URL    string // of its target's page; empty where it names none
+	Source string // where its forge shows its commit; empty where nobody knows
 }
 
 // decisionTone gives a decision its colour.

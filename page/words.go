@@ -71,7 +71,19 @@ func (f Frame) Took(from, to time.Time) string {
 // exact gives t for machines and for whoever points at it.
 func exact(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// minute gives t for people, who plan by it.
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
 func shortCommit(id string) string { return cmp.Or(id[:min(len(id), 10)], "–") }
+
+// shortDigest leaves the algorithm out.
+func shortDigest(digest string) string {
+	_, hash, ok := strings.Cut(digest, ":")
+	if !ok {
+		hash = digest
+	}
+	return shortCommit(hash)
+}
 
 // words makes a state readable: awaiting_approval is "awaiting approval".
 func words(state string) string { return strings.ReplaceAll(state, "_", " ") }
@@ -95,7 +107,7 @@ func tone(word string) string {
 		return "good"
 	case "failed", "denied", "rejected", "unknown", "error", "delete", "replace", api.InstanceDead:
 		return "bad"
-	case "awaiting_approval", "warning", "update", api.InstanceDraining:
+	case "awaiting_approval", "waiting", "warning", "update", api.InstanceDraining:
 		return "wait"
 	case "running":
 		return "busy"

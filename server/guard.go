@@ -249,12 +249,17 @@ func asksWho(r *http.Request) bool {
 	return r.URL.Path == "/readyz" || r.URL.Path == "/login" && isRead(r)
 }
 
+// inBrowser reports whether somebody looks at a page, and no program at the API.
+func inBrowser(r *http.Request) bool {
+	return isRead(r) && strings.Contains(r.Header.Get("Accept"), "text/html") && !strings.HasPrefix(r.URL.Path, "/api/")
+}
+
 func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // askWho answers a request of nobody, or of somebody who is not believed: a page
 // with the login, anything else with the problem.
 func (s *Server) askWho(w http.ResponseWriter, r *http.Request, err error) {
-	isPage := isRead(r) && nextForm.MatchString(r.URL.Path)
+	isPage := inBrowser(r) || isRead(r) && nextForm.MatchString(r.URL.Path)
 	var denied *identity.Denial
 	switch {
 	case err == nil:

@@ -57,7 +57,9 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, w
 	for _, i := range s.cfg.Issuers {
 		l.Issuers = append(l.Issuers, page.Issuer{Name: i.Name(), Start: loginLink(i.Name(), l.Next)})
 	}
-	s.render(w, r, status, page.LoginPage(s.pageFrame(r, "", "Log in"), l))
+	f := s.pageFrame(r, "", "Log in")
+	f.Public = true // whoever is not in yet is led nowhere else
+	s.render(w, r, status, page.LoginPage(f, l))
 }
 
 // refuseLogin shows the form again, with why the login failed.

@@ -110,13 +110,10 @@ func fillBoard(b *page.Board, targets []api.Target) {
 			b.Names = append(b.Names, t.Env)
 		}
 		teams[t.Team] = true
-		if t.LatestRun == nil || t.LatestRun.WaitsForTime() {
+		if t.LatestRun == nil {
 			continue
 		}
-		switch r := *t.LatestRun; {
-		case r.State == api.StateAwaitingApproval || r.State == api.StateUnknown:
-			b.Waiting++
-		case !r.Ended():
+		if page.GoesOn(*t.LatestRun) {
 			b.Active++
 		}
 		if page.Needs(*t.LatestRun) > 0 {
@@ -140,15 +137,17 @@ func fillBoard(b *page.Board, targets []api.Target) {
 		for i+n < len(targets) && targets[i+n].Env == name {
 			n++
 		}
-		e, shown := boardEnv(b.Filter, targets[i:i+n])
+		e, shown, behind := boardEnv(b.Filter, targets[i:i+n])
+		b.Behind += behind
 		if b.Shown += shown; shown > 0 {
 			b.Envs = append(b.Envs, e)
 		}
 	}
 }
 
-// boardEnv makes the matrix of one environment's targets that the filter keeps.
-func boardEnv(filter page.BoardFilter, targets []api.Target) (e page.BoardEnv, shown int) {
+// boardEnv makes the matrix of one environment's targets that the filter keeps, and
+// counts all of them that are behind another Region.
+func boardEnv(filter page.BoardFilter, targets []api.Target) (e page.BoardEnv, shown, behind int) {
 	newest := map[string]string{} // by team: in its Regions
 	for _, t := range targets {
 		if inRegion(t) && release.CompareVersions(t.Deployed.Version, newest[t.Team]) > 0 {
@@ -163,6 +162,7 @@ func boardEnv(filter page.BoardFilter, targets []api.Target) (e page.BoardEnv, s
 		c := page.BoardCell{Target: t}
 		if inRegion(*t) && release.CompareVersions(t.Deployed.Version, newest[t.Team]) < 0 {
 			c.Behind = newest[t.Team]
+			behind++
 		}
 		if !filter.Keeps(c) {
 			continue
@@ -187,7 +187,7 @@ func boardEnv(filter page.BoardFilter, targets []api.Target) (e page.BoardEnv, s
 		}
 		e.Rows = append(e.Rows, row)
 	}
-	return e, shown
+	return e, shown, behind
 }
 
 // inRegion reports whether something is deployed to one Region. What is global has

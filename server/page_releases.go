@@ -54,6 +54,9 @@ func (s *Server) loadReleases(r *http.Request) (page.Releases, error) {
 		if v.Target != (release.Target{}) && v.Decision != release.Refused { // a refused tag may name what is not there
 			row.URL = page.TargetURL(v.Target.Env, v.Target.Scope, v.Target.Team)
 		}
+		if s.cfg.Source != nil && v.Commit != "" {
+			row.Source = s.cfg.Source(v.Repository, v.Commit, "", 0)
+		}
 		l.Rows = append(l.Rows, row)
 	}
 	return l, err

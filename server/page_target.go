@@ -65,7 +65,10 @@ func (s *Server) targetPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) loadTarget(ctx context.Context, target release.Target, status store.TargetStatus, q url.Values) (page.Target, error) {
-	t := page.Target{Target: wireTarget(status), Older: q.Get("cursor") != ""}
+	t := page.Target{Target: wireTarget(status), Older: q.Get("cursor") != "", Repositories: s.cfg.Repositories}
+	if s.cfg.Source != nil {
+		t.Source = func(repository, commit string) string { return s.cfg.Source(repository, commit, "", 0) }
+	}
 	runs, next, err := s.cfg.Store.Runs(ctx, store.RunFilter{Target: &target, Limit: targetRuns, Cursor: q.Get("cursor")})
 	if err != nil {
 		return t, err
@@ -241,7 +244,7 @@ func (s *Server) byForm(do func(context.Context, asked) (run api.Run, err error)
 			return
 		}
 		a := asked{targetInput{r.PathValue("env"), r.PathValue("scope"), r.PathValue("team")}, r.PostForm}
-		for name, most := range map[string]int{"reason": maxReason, "what": 200, "to": 64, "confirm": 100, "for": 32, "id": 20} {
+		for name, most := range map[string]int{"reason": maxReason, "what": 200, "to": 64, "confirm": 100, "for": 32, "id": 20, "repository": 64} {
 			if len(a.get(name)) > most {
 				s.showError(w, r, fmt.Errorf("%w form: %s has more than %d characters", release.ErrInvalid, name, most))
 				return
@@ -297,7 +300,7 @@ func (s *Server) registerTargetPages(mux *table) {
 // planByForm plans a tag where what was typed begins as the target's tags do, and a
 // branch or a commit otherwise.
 func (s *Server) planByForm(ctx context.Context, a asked) (api.Run, error) {
-	o := api.PlanOrder{Reason: a.get("reason")}
+	o := api.PlanOrder{Repository: a.get("repository"), Reason: a.get("reason")}
 	switch what := a.get("what"); {
 	case what == "":
 		return api.Run{}, fmt.Errorf("%w form: name a tag, a branch or a commit", release.ErrInvalid)

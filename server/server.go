@@ -56,6 +56,8 @@ type Config struct {
 	Decide func(ctx context.Context, runID int64, v release.Verdict) (release.Run, error)
 	// Evidence gathers again what can be told of a run whose end is unknown.
 	Evidence func(ctx context.Context, runID int64, actor string) (release.Run, error)
+	// Repositories names those that orders may be for; with one or none nobody is asked.
+	Repositories []string
 	// Order queues a run that a person asks for.
 	Order func(ctx context.Context, o release.Order) (release.Run, error)
 	// Changes lists commits that are in to's history and not in from's, newest first,
@@ -266,6 +268,10 @@ func (s *Server) watched(next http.Handler) http.Handler {
 }
 
 func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
+	if inBrowser(r) {
+		s.showError(w, r, fmt.Errorf("%w: there is no page at this address", release.ErrNotFound))
+		return
+	}
 	s.writeProblem(w, r, fmt.Errorf("%w: nothing answers %s at this address: /docs lists what there is", release.ErrNotFound, r.Method))
 }
 

@@ -37,5 +37,8 @@ func withPages(cfg *config.Config, remotes map[string]reconciler.Remote, web ser
 		return ok && env.Public
 	}
 	web.Source = sourceOf(cfg)
+	for _, r := range cfg.Repositories {
+		web.Repositories = append(web.Repositories, r.Name)
+	}
 	return web
 }

@@ -3,8 +3,12 @@
 "use strict";
 (() => {
   const root = document.getElementById("verify");
-  if (!root || !window.crypto?.subtle) return;
-  const tools = root.querySelector("[data-tools]"), start = root.querySelector("[data-start]"),
+  if (!root) return;
+  if (!window.crypto?.subtle) {
+    root.querySelector("[data-unable]").hidden = false;
+    return;
+  }
+  const tools = root.querySelectorAll("[data-tools]"), start = root.querySelector("[data-start]"),
     progress = root.querySelector("progress"), verdict = root.querySelector("[data-verdict]"),
     steps = root.querySelector("[data-steps]"), kept = root.querySelector("#kept");
   const text = new TextEncoder();
@@ -74,8 +78,8 @@
     progress.hidden = false;
     const keys = [...root.querySelectorAll("[data-key]")].map((k) => k.textContent);
     const shown = root.querySelector("[data-note]"), marks = [];
-    if (shown) marks.push(["the checkpoint above", parse(shown.textContent)]);
-    else marks.push(["the head above", { size: Number(root.dataset.size), root: root.dataset.root, signatures: null }]);
+    if (shown) marks.push(["the service's checkpoint", parse(shown.textContent)]);
+    else marks.push(["the service's head", { size: Number(root.dataset.size), root: root.dataset.root, signatures: null }]);
     if (kept.value.trim()) marks.push(["your checkpoint", parse(kept.value.trim())]);
     const until = Math.max(...marks.map((m) => m[1].size)), tree = new Tree(), roots = new Map();
     const sizes = new Set(marks.map((m) => m[1].size));
@@ -109,7 +113,7 @@
     verdict.textContent = !good ? "NOT verified: see what is wrong." : "Verified: " + until + " entries" + (whole ? "." : ", their root without its signature.");
   }
 
-  tools.hidden = false;
+  for (const t of tools) t.hidden = false;
   start.addEventListener("click", async () => {
     start.disabled = true;
     try { await verify(); } catch (err) {
