@@ -103,6 +103,12 @@ environment "open" {
 	b := newBrowser(t, w.server)
 	b.open("/login")
 	b.accessible("login", axe)
+	b.click("#token", "")
+	b.press("wm_nonsense")
+	b.click("button", "Show the board")
+	b.reads("mistyped")
+	b.accessible("login with an error", axe)
+	b.forgive("401")
 	b.open("/public/runs/" + public.ID)
 	b.reads("open_us-east-1/research")
 	b.accessible("public run", axe)
@@ -121,6 +127,9 @@ environment "open" {
 		{"audit", "/audit", "run.succeeded"},
 		{"inventory", "/inventory", "terraform_data.it"},
 		{"API", "/docs", "/api/v1"},
+		{"lock", "/targets/open/us-east-1/research/lock", "Lock of"},
+		{"empty list", "/inventory?text=nothing", "No resource is like that"},
+		{"entry of the audit log", "/audit?entry=1", "Leaf"},
 	} {
 		b.show(looks()[0])
 		b.open(p.path)
@@ -128,4 +137,22 @@ environment "open" {
 		b.accessible(p.name, axe)
 		b.wantQuiet()
 	}
+	for path, says := range map[string]string{"/runs/4711": "4711", "/targets/open/us-east-1/nobody": "", "/nothing/here": "", "/releases?target=x": ""} {
+		b.show(looks()[0])
+		b.open(path)
+		b.reads("Back to the board", says)
+		b.accessible(path, axe)
+		b.forgive("404", "422")
+	}
+	b.show(looks()[0])
+	b.open("/targets/open/us-east-1/research")
+	for _, form := range []string{"Plan a tag", "Look for drift"} {
+		b.click("summary", form)
+	}
+	b.accessible("target with open forms", axe)
+	b.open("/audit")
+	for _, part := range []string{"Checkpoint of", "Hold it against"} {
+		b.click("summary", part)
+	}
+	b.accessible("audit with open parts", axe)
 }

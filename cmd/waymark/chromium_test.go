@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,17 @@ func (b *browser) wantQuiet() {
 		b.t.Errorf("the browser complains: %s", c)
 	}
 	b.complaints = nil
+}
+
+// forgive takes what was complained of out that holds one of the statuses: a browser
+// complains of every page that is an error.
+func (b *browser) forgive(statuses ...string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = slices.DeleteFunc(b.complaints, func(c string) bool {
+		return slices.ContainsFunc(statuses, func(s string) bool { return strings.Contains(c, "status of "+s) })
+	})
 }
 
 // do takes steps within half a minute.

@@ -24,6 +24,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/server"
 	"github.com/waymark-cd/waymark/store"
@@ -78,8 +79,9 @@ func TestScreenshots(t *testing.T) {
 // picture is what is to be seen, as a PNG of at most 256 colours.
 func (b *browser) picture() []byte {
 	b.t.Helper()
-	// What an update or a font still moves is waited for by two frames.
-	mustEval[bool](b, `document.fonts.ready.then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))`)
+	// What an update or a font still moves is waited for by two frames, and a caret
+	// would blink.
+	mustEval[bool](b, `(document.activeElement?.blur(), document.fonts.ready).then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))`)
 	var raw []byte
 	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		got, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng})
@@ -147,6 +149,7 @@ var showcaseTime = time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC)
 
 func newShowcase(t *testing.T) *showcase {
 	t.Helper()
+	stopDatabaseClock(t, showcaseTime)
 	s := &showcase{t: t, now: showcaseTime}
 	var err error
 	s.store, err = store.Open(t.Context(), store.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "waymark.db"), Now: func() time.Time { return s.now }})
@@ -169,7 +172,7 @@ func newShowcase(t *testing.T) *showcase {
 // serve starts a server with or without a token, and gives its address.
 func (s *showcase) serve(token string) string {
 	s.t.Helper()
-	keys := &auditKeys{store: s.store, origin: "waymark.example.org/log"}
+	keys := &auditKeys{store: s.store, given: fixedAuditKey("waymark.example.org/log")}
 	if _, err := s.store.KeepSigningKey(s.t.Context(), keys.next, audit.Entry{Action: "audit.key_created"}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -177,7 +180,12 @@ func (s *showcase) serve(token string) string {
 		Self: "waymark-a", ConfigDigest: "sha256:" + sum("waymark.hcl"), Audit: server.AuditConfig{Sign: keys.sign}, Logs: s.log,
 		Decide: func(context.Context, int64, release.Verdict) (release.Run, error) {
 			return release.Run{}, release.ErrConflict // nobody decides in a picture
-		}})
+		},
+		Order:   func(context.Context, release.Order) (release.Run, error) { return release.Run{}, release.ErrConflict },
+		Locks:   func(context.Context, *release.Target) ([]release.HeldLock, error) { return nil, nil },
+		Changes: showcaseCommits,
+		Public:  func(env string) bool { return env == "staging" },
+		Source:  sourceOf(&config.Config{Repositories: []config.Repository{{Name: "infra", URL: "https://github.com/example/infra.git"}}})})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -344,6 +352,9 @@ func (s *showcase) end(id int64, target release.Target, state release.State, con
 			entry.Reason = r.Reason
 		case release.Unknown:
 			r.Reason = "the runner ended in the middle of the apply"
+			apply := r.Stage(release.StageApply)
+			apply.State, apply.FinishedAt, apply.Summary = release.StageFailed, s.now, "its end was not seen"
+			r.SetStage(apply)
 			before, now := release.StateMark{Serial: 41, Lineage: "8d1f0f5c"}, release.StateMark{Serial: 42, Lineage: "8d1f0f5c"}
 			r.Evidence = &release.Evidence{GatheredAt: s.now, Instance: "waymark-a", Runner: release.RunnerDied, EventsEnd: release.StageRunning,
 				LastEvent: "aws_iam_role.exports: Modifications complete after 1s", LastEventAt: s.now,
@@ -371,6 +382,15 @@ func (s *showcase) update(id int64, u store.Update) {
 	if _, err := s.store.Update(s.t.Context(), id, u); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// showcaseCommits are those between any two releases.
+func showcaseCommits(context.Context, string, string, string, int) ([]server.Commit, bool, error) {
+	return []server.Commit{
+		{ID: sum("c3")[:40], Author: "Ada Lovelace", Subject: "Let the exports of research run for two hours"},
+		{ID: sum("c2")[:40], Author: "Grace Hopper", Subject: "Name the ingest function after its team"},
+		{ID: sum("c1")[:40], Author: "Ada Lovelace", Subject: "Give exports a bucket of their own"},
+	}, false, nil
 }
 
 func showcasePlan() release.PlanSummary {
