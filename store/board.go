@@ -20,8 +20,6 @@ type ReleaseFilter struct {
 // Releases returns a page of the tags seen, newest first, and the next page's cursor.
 func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Release, string, error) {
 	var w where
-	w.target(f.Target)
-	w.within(f.Within)
 	if f.Decision != "" {
 		w.and("decision =", string(f.Decision))
 	}
@@ -29,7 +27,7 @@ func (s *Store) Releases(ctx context.Context, f ReleaseFilter) ([]release.Releas
 	if err != nil {
 		return nil, "", err
 	}
-	rs, err := s.db.query(ctx, "SELECT id, "+releaseFields+" FROM releases"+w.String()+" ORDER BY id DESC"+limit, w.args...)
+	rs, err := s.newest(ctx, "releases", "id, "+releaseFields, w, f.Target, f.Within, limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing releases: %w", err)
 	}

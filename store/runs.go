@@ -138,8 +138,6 @@ type RunFilter struct {
 // empty at the end. A cursor that was not ours is release.ErrInvalid.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, error) {
 	var w where
-	w.target(f.Target)
-	w.within(f.Within)
 	if f.State != "" {
 		w.and("state =", string(f.State))
 	}
@@ -150,7 +148,7 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	rs, err := s.db.query(ctx, "SELECT "+runColumns+" FROM runs"+w.String()+" ORDER BY id DESC"+limit, w.args...)
+	rs, err := s.newest(ctx, "runs", runColumns, w, f.Target, f.Within, limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing runs: %w", err)
 	}
