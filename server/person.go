@@ -78,6 +78,9 @@ func newDoor(registry *prometheus.Registry) (door, error) {
 		denials: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_denials_total",
 			Help: "Requests of people who lack the role for it, by action."}, []string{"action"}),
 	}
+	for _, why := range []identity.Why{identity.Unknown, identity.Signature, identity.Limited, identity.Unavailable} {
+		d.failures.WithLabelValues(string(why)) // counted from 0: an alert sees the first one too
+	}
 	return d, errors.Join(registry.Register(d.failures), registry.Register(d.denials))
 }
 

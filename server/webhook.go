@@ -42,6 +42,9 @@ func newWebhooks(registry prometheus.Registerer) (*webhooks, error) {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waymark_webhooks_refused_total",
 			Help: "Webhooks that were not believed, by reason."}, []string{"reason"}),
 	}
+	for _, reason := range []string{"repository", "unsigned", "signature", "stale", "size", "unreadable"} {
+		h.refused.WithLabelValues(reason) // counted from 0: an alert sees the first one too
+	}
 	return h, errors.Join(registry.Register(h.taken), registry.Register(h.refused))
 }
 

@@ -150,5 +150,8 @@ func newMetrics(reg prometheus.Registerer, queue string) (*metrics, error) {
 			return nil, err
 		}
 	}
+	for _, part := range []string{partReceive, partDelete, partHide, partAside, partRoom} {
+		m.errors.WithLabelValues(part) // counted from 0: an alert sees the first one too
+	}
 	return m, nil
 }
