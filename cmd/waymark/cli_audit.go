@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -30,6 +31,9 @@ func newAuditListCommand(g *globals) *cobra.Command {
 		if limit < 1 || limit > auditPage {
 			return usageErrorf("--limit %d: give 1 to %d, or use waymark audit export for everything", limit, auditPage)
 		}
+		if after < 0 {
+			return usageErrorf("--after %d: entries are counted from 0", after)
+		}
 		return g.withClient(func(c *api.Client) error {
 			if !cmd.Flags().Changed("after") {
 				page, err := c.Audit(cmd.Context(), 0, 1)
@@ -53,6 +57,10 @@ func newAuditListCommand(g *globals) *cobra.Command {
 }
 
 func (g *globals) renderAudit(page api.AuditPage, now time.Time) {
+	if len(page.Entries) == 0 {
+		fmt.Fprintf(g.stdout, "No entries there: the log has %d.\n", page.Head.Size)
+		return
+	}
 	t := table{header: []string{"INDEX", "WHEN", "ACTOR", "ACTION", "SUBJECT", "RUN", "REASON"},
 		cut: []string{"REASON", "ACTOR", "WHEN", "SUBJECT"}}
 	for _, e := range page.Entries {
@@ -77,8 +85,13 @@ To go on where the last export ended, pass the last index and one as --from.`,
 	cmd.Flags().StringVar(&from, "from", "", "first `entry` to write, by index or time (default the first of the log)")
 	cmd.Flags().StringVar(&to, "to", "", "`entry` to stop before, by index or time (default the end of the log)")
 	cmd.Flags().Int64Var(&after, "after", 0, "index of the first entry to write, as --from")
-	cmd.MarkFlagsMutuallyExclusive("from", "after")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case from != "" && cmd.Flags().Changed("after"):
+			return usageErrorf("--from and --after say the same: leave --after out")
+		case after < 0:
+			return usageErrorf("--after %d: entries are counted from 0", after)
+		}
 		return g.withClient(func(c *api.Client) error {
 			page, err := c.Audit(cmd.Context(), 0, 1)
 			if err != nil {

@@ -98,18 +98,13 @@ func completedArgs() map[string][]source {
 // completedFlags says what the values of flags are: of a command's own, or of
 // every flag with that name.
 func completedFlags() map[string]source {
-	var roles []string
-	for _, r := range identity.Roles() {
-		roles = append(roles, string(r))
-	}
 	return map[string]source{
 		"--output":     {words: []suggestion{{"table", "for people"}, {"json", "for programs"}}},
-		"--log-format": words("text", "json"), "serve --role": words(serveRoles()...), "tokens create --role": words(roles...),
-		"--state": words(release.Queued, release.Running, release.AwaitingApproval, release.Succeeded, release.Failed, release.Denied,
-			release.Rejected, release.Cancelled, release.Superseded, release.Unknown),
+		"--log-format": words("text", "json"), "serve --role": words(serveRoles()...), "tokens create --role": words(identity.Roles()...),
+		"--state":             words(runStates()...),
 		"policy eval --kind":  words(release.Deploy, release.Rollback, release.Destroy),
 		"policy eval --point": words("tag", "config", "plan"),
-		"--kind":              words(release.Deploy, release.Drift, release.Rollback, release.Destroy, release.PlanOnly),
+		"--kind":              words(runKinds()...),
 		"--expires":           words("12h", "7d", "30d", "90d", "366d"), "--until": words("30m", "2h", "8h", "24h"),
 		"consumers move --to": words("start", "end"),
 		"rollback --to":       live(earlierVersions),

@@ -15,7 +15,7 @@ func newConsumersCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "consumers",
 		Short: "List who is handed the audit log, how far each is behind, and what is wrong",
-		Args:  exactArgs(),
+		Args:  commandArg,
 	}
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -36,6 +36,10 @@ func newConsumersCommand(g *globals) *cobra.Command {
 }
 
 func (g *globals) renderConsumers(all []api.Consumer, now time.Time) {
+	if len(all) == 0 {
+		fmt.Fprintln(g.stdout, "Nobody is handed the audit log: add a consumer block to the configuration.")
+		return
+	}
 	t := table{header: []string{"NAME", "TO", "NEXT", "BEHIND", "LAST TAKEN", "FAILURES", "TROUBLE"},
 		cut: []string{"TO", "NEXT", "LAST TAKEN", "TROUBLE"}}
 	for _, c := range all {

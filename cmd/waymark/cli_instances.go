@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-cd/waymark/api"
-	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -134,8 +133,7 @@ func findInstance(list api.InstanceList, name string) (id string, err error) {
 	live := slices.DeleteFunc(slices.Clone(found), func(i api.Instance) bool { return !i.Lives() })
 	switch {
 	case len(found) == 0:
-		slices.Sort(names)
-		return "", fmt.Errorf("instance %q %w: %s", name, release.ErrNotFound, config.Choose(name, slices.Compact(names)))
+		return "", fmt.Errorf("instance %q %w: %s", name, release.ErrNotFound, chosen(name, names, "waymark instances lists which there are"))
 	case len(live) == 1:
 		return live[0].ID, nil
 	case len(found) == 1:

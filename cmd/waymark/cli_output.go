@@ -128,12 +128,31 @@ func (g *globals) withClient(do func(*api.Client) error) error {
 	if err != nil {
 		return err
 	}
-	err = do(c)
+	return withExitCode(g.withNextStep(do(c)))
+}
+
+// withNextStep adds to an error of the service what to do about it here.
+func (g *globals) withNextStep(err error) error {
 	var p *api.Problem
-	if errors.As(err, &p) && p.Status == http.StatusUnauthorized {
-		err = fmt.Errorf("%w: set WAYMARK_TOKEN to a token of the service", err)
+	var away *api.UnreachableError
+	switch {
+	case errors.As(err, &away):
+		return fmt.Errorf("%w --server or WAYMARK_SERVER names another one", err)
+	case !errors.As(err, &p):
+		return err
+	case p.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: set WAYMARK_TOKEN to a token of the service", err)
+	case p.Detail == "" && (p.Status == http.StatusNotFound || p.Status < 400):
+		return &exitError{exitUnreachable, fmt.Errorf("what answers at %s is no waymark: %w: give the service's address with --server or WAYMARK_SERVER", clean(g.address()), err)}
+	case p.Code != api.CodeNotFound:
+		return err
 	}
-	return withExitCode(err)
+	for what, lists := range map[string]string{"run": "waymark runs list", "target": "waymark status", "freeze": "waymark freezes"} {
+		if strings.HasPrefix(p.Detail, what+" ") && !strings.Contains(p.Detail, "waymark ") {
+			return fmt.Errorf("%w: %s shows which there are", err, lists)
+		}
+	}
+	return err
 }
 
 // wantsColour reports whether w is a terminal whose user did not ask for plain

@@ -23,19 +23,13 @@ const (
 
 // newRunsCommand builds `waymark runs` with everything below it.
 func newRunsCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "runs",
-		Short: "Look at runs and decide on them",
-		Args:  exactArgs(),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newRunsListCommand(g), newRunsShowCommand(g), newRunsLogsCommand(g), newRunsWaitCommand(g),
+	return group("runs", "Look at runs and decide on them",
+		newRunsListCommand(g), newRunsShowCommand(g), newRunsLogsCommand(g), newRunsWaitCommand(g),
 		newApproveCommand(g), newRejectCommand(g),
 		newDecideCommand(g, release.Cancel, "Stop a run; an apply is interrupted gracefully and keeps its state"),
 		newDecideCommand(g, release.Retry, "Queue a fresh run of the same release"),
 		newDecideCommand(g, release.Override, "Let a run go on that waits for a window or the end of a freeze"),
 		newResolveCommand(g), newRunsEvidenceCommand(g), newRunsReportCommand(g))
-	return cmd
 }
 
 func newRunsListCommand(g *globals) *cobra.Command {
@@ -43,7 +37,7 @@ func newRunsListCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List runs, newest first", Args: exactArgs()}
 	flags := cmd.Flags()
 	flags.StringVar(&q.Target, "target", "", "only this target, such as dev_us-east-1/research")
-	flags.StringVar(&q.State, "state", "", "only this state, such as awaiting_approval")
+	flags.StringVar(&q.State, "state", "", "only this state: "+strings.Join(runStates(), ", "))
 	flags.StringVar(&q.Kind, "kind", "", "only this kind: deploy, drift, rollback, destroy or plan")
 	flags.IntVar(&q.Limit, "limit", 50, "how many runs, 1 to 500")
 	flags.StringVar(&q.Cursor, "cursor", "", "go on where the page before ended")
@@ -54,12 +48,32 @@ func newRunsListCommand(g *globals) *cobra.Command {
 				return &exitError{exitUsage, err}
 			}
 		}
+		if err := errors.Join(oneOf("--state", q.State, runStates()...), oneOf("--kind", q.Kind, runKinds()...)); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		if q.Limit < 1 || q.Limit > maxRuns {
+			return usageErrorf("--limit %d: give 1 to %d, and go on with --cursor", q.Limit, maxRuns)
+		}
 		return g.show(cmd, *watch, out, func(ctx context.Context, c *api.Client) (any, drawing, error) {
 			list, err := c.Runs(ctx, q)
 			return list, func(out, notes io.Writer, now time.Time) { g.renderRuns(out, notes, list, now) }, err
 		})
 	}
 	return cmd
+}
+
+// maxRuns is how many runs one request may ask for.
+const maxRuns = 500
+
+// runStates are the states of a run, in the order in which it may have them.
+func runStates() []string {
+	return []string{api.StateQueued, api.StateRunning, api.StateAwaitingApproval, api.StateSucceeded, string(release.Failed), string(release.Denied),
+		string(release.Rejected), string(release.Cancelled), string(release.Superseded), api.StateUnknown}
+}
+
+// runKinds are the kinds of runs.
+func runKinds() []release.Kind {
+	return []release.Kind{release.Deploy, release.Drift, release.Rollback, release.Destroy, release.PlanOnly}
 }
 
 func (g *globals) renderRuns(w, notes io.Writer, list api.RunList, now time.Time) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-cd/waymark/api"
-	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/release"
 )
@@ -67,14 +65,8 @@ func orAll(names []string) string {
 
 // newTokensCommand builds `waymark tokens`.
 func newTokensCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "tokens",
-		Short: "Make, list and revoke API tokens; for admins of the whole service",
-		Args:  exactArgs(),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newTokensCreateCommand(g), newTokensListCommand(g), newTokensRevokeCommand(g))
-	return cmd
+	return group("tokens", "Make, list and revoke API tokens; for admins of the whole service",
+		newTokensCreateCommand(g), newTokensListCommand(g), newTokensRevokeCommand(g))
 }
 
 func newTokensCreateCommand(g *globals) *cobra.Command {
@@ -99,7 +91,10 @@ func newTokensCreateCommand(g *globals) *cobra.Command {
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t.Name = args[0]
-		if !slices.Contains(identity.Roles(), identity.Role(t.Role)) {
+		if err := oneOf("--role", t.Role, identity.Roles()...); err != nil {
+			return err
+		}
+		if t.Role == "" {
 			return usageErrorf("tokens create needs --role: viewer, operator, approver or admin")
 		}
 		lasts, err := parseLifetime(expires)
@@ -244,8 +239,7 @@ func findToken(ctx context.Context, c *api.Client, name string) (string, error) 
 	}
 	switch len(found) {
 	case 0:
-		slices.Sort(names)
-		return "", &exitError{exitNotFound, fmt.Errorf("token %q %w: %s", name, release.ErrNotFound, config.Choose(name, slices.Compact(names)))}
+		return "", &exitError{exitNotFound, fmt.Errorf("token %q %w: %s", name, release.ErrNotFound, chosen(name, names, "waymark tokens list shows which there are"))}
 	case 1:
 		return found[0], nil
 	}

@@ -64,7 +64,7 @@ func TestTokensByCommandLine(t *testing.T) {
 	}{
 		{"tokens create", exitUsage, "takes NAME"},
 		{"tokens create x", exitUsage, "needs --role"},
-		{"tokens create x --role wizard", exitUsage, "needs --role"},
+		{"tokens create x --role wizard", exitUsage, "write one of viewer"},
 		{"tokens create x --role viewer --expires 2y", exitUsage, "12h or 90d"},
 		{"tokens create x --role viewer --expires 367d", exitUsage, "366d"},
 		{"tokens create x --role viewer --expires -5d", exitUsage, "12h or 90d"},

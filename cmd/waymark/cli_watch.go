@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func newWatchCommand(g *globals) *cobra.Command {
 			if _, err := release.ParseTarget(q.Target); err != nil {
 				return &exitError{exitUsage, err}
 			}
+		}
+		if n, err := strconv.ParseInt(cmp.Or(q.Last, "0"), 10, 64); err != nil || n < -1 {
+			return usageErrorf("--after %q: write the index of an entry of the audit log, or -1 for all of them", q.Last)
 		}
 		return g.withClient(func(c *api.Client) error {
 			w := watcher{g: g, asJSON: out.json(), seen: map[string]string{}}

@@ -12,11 +12,9 @@ import (
 
 // newAuditCommand builds `waymark audit`.
 func newAuditCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Read, export and verify the audit log, and keep its keys", Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newAuditListCommand(g), newAuditExportCommand(g), newAuditVerifyCommand(g),
+	return group("audit", "Read, export and verify the audit log, and keep its keys",
+		newAuditListCommand(g), newAuditExportCommand(g), newAuditVerifyCommand(g),
 		newAuditKeysCommand(g), newAuditRotateKeyCommand(g), newAuditNewKeyCommand(g))
-	return cmd
 }
 
 // newAuditKeysCommand builds `waymark audit keys`.

@@ -18,14 +18,8 @@ import (
 
 // newBackendCommand builds `waymark backend` with everything below it.
 func newBackendCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "backend",
-		Short: "Create, harden and check state storage, and look at its locks",
-		Args:  exactArgs(),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newBootstrapCommand(g), newVerifyCommand(g), newLocksCommand(g), newUnlockCommand(g))
-	return cmd
+	return group("backend", "Create, harden and check state storage, and look at its locks",
+		newBootstrapCommand(g), newVerifyCommand(g), newLocksCommand(g), newUnlockCommand(g))
 }
 
 // storage is what the configuration names of buckets and tables, and how to

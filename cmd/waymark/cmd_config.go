@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,13 +12,14 @@ import (
 
 // newConfigCommand builds `waymark config`.
 func newConfigCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at configuration files", Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(&cobra.Command{
+	return group("config", "Look at configuration files", &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a configuration file: every problem with file and line, exit code 0 or 2",
 		Args:  exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) {
+				return usageErrorf("there is no file %q", args[0])
+			}
 			cfg, err := loadConfig(args[0])
 			if err != nil {
 				return err
@@ -46,5 +50,4 @@ func newConfigCommand(g *globals) *cobra.Command {
 			return err
 		},
 	})
-	return cmd
 }

@@ -27,10 +27,8 @@ func newPolicyEvaluatorCommand(g *globals) *cobra.Command {
 
 // newPolicyCommand builds `waymark policy`.
 func newPolicyCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Test policies, and try them on a tag, its code and a plan", Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newPolicyTestCommand(g), newPolicyEvalCommand(g))
-	return cmd
+	return group("policy", "Test policies, and try them on a tag, its code and a plan",
+		newPolicyTestCommand(g), newPolicyEvalCommand(g))
 }
 
 func newPolicyTestCommand(g *globals) *cobra.Command {

@@ -55,11 +55,13 @@ one checked, planned, approved and applied Terraform change in one isolated stat
 Start with:  waymark demo
 Then:        waymark serve --config waymark.hcl`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs,
+		Args: commandArg, DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(g.stdout)
 	root.SetErr(g.stderr)
+	root.SetFlagErrorFunc(wrongFlag)
+	root.SetHelpCommand(newHelpCommand())
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
 		newStatusCommand(g), newInventoryCommand(g), newWatchCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
