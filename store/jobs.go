@@ -220,7 +220,8 @@ func wakeAfter(ctx context.Context, t tx, target release.Target) error {
 	if err := wakeNext(ctx, t, target); err != nil || !target.IsGlobal() {
 		return err
 	}
-	rs, err := t.query(ctx, `SELECT DISTINCT scope FROM runs WHERE env = $1 AND team = $2 AND state = 'queued' AND scope <> $3 AND `+changing,
+	rs, err := t.query(ctx, `SELECT scope FROM targets t WHERE env = $1 AND team = $2 AND scope <> $3 AND EXISTS (SELECT 1 FROM runs r
+		WHERE r.env = t.env AND r.scope = t.scope AND r.team = t.team AND r.state = 'queued' AND r.`+changing+")",
 		target.Env, target.Team, release.Global)
 	if err != nil {
 		return fmt.Errorf("looking for runs that wait for %s: %w", target, err)

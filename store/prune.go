@@ -36,7 +36,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int, err
 	}
 	err = s.db.inTx(ctx, func(t tx) error {
 		rs, err := t.query(ctx, `SELECT id FROM runs r
-			WHERE state IN ('succeeded', 'failed', 'denied', 'rejected', 'cancelled', 'superseded')
+			WHERE state NOT IN ('queued', 'running', 'awaiting_approval', 'unknown')
 			AND finished_at > 0 AND finished_at < $1
 			AND EXISTS (SELECT 1 FROM runs n WHERE n.env = r.env AND n.scope = r.scope AND n.team = r.team AND n.id > r.id
 				AND (n.`+changing+` OR r.kind IN ('plan', 'drift')))

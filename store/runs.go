@@ -138,11 +138,22 @@ type RunFilter struct {
 // empty at the end. A cursor that was not ours is release.ErrInvalid.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, error) {
 	var w where
+	// Of one target most runs have succeeded, and few have not: an index of the other
+	// filter, or of the state, leads to what is rare. Appending nothing keeps SQLite,
+	// which counts no rows, from an index of all targets.
+	state, kind := "state =", "kind ="
+	if f.Target != nil && f.State != "" && f.Kind != "" {
+		if f.State == release.Succeeded {
+			state = "state || '' ="
+		} else {
+			kind = "kind || '' ="
+		}
+	}
 	if f.State != "" {
-		w.and("state =", string(f.State))
+		w.and(state, string(f.State))
 	}
 	if f.Kind != "" {
-		w.and("kind =", string(f.Kind))
+		w.and(kind, string(f.Kind))
 	}
 	limit, err := w.page(f.Cursor, f.Limit)
 	if err != nil {

@@ -141,6 +141,7 @@ func runPages() []page {
 		add("runs of a target of kind "+string(k), "?target={target}&kind="+string(k))
 		add("runs of kind "+string(k)+" that failed", "?state=failed&kind="+string(k)+"&cursor={run}")
 		add("runs of a target of kind "+string(k)+" that were rejected", "?target={target}&state=rejected&kind="+string(k))
+		add("runs of a target of kind "+string(k)+" that succeeded", "?target={target}&state=succeeded&kind="+string(k))
 	}
 	return out
 }
