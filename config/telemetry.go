@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -68,7 +69,7 @@ func checkDebugListen(s string) (summary, detail string) {
 
 // checkDebug finds an address that is taken already.
 func (d *decoder) checkDebug(cfg *Config) {
-	if s := cfg.Server; s.DebugListen != "" && s.DebugListen == s.Listen {
+	if s := cfg.Server; s.DebugListen != "" && s.DebugListen == s.Listen && !strings.HasSuffix(s.Listen, ":0") { // 0 is any free port
 		d.report(d.at("server", "debug_listen"), fmt.Sprintf("server.debug_listen is the address of server.listen, %s", s.Listen), "write another port")
 	}
 }

@@ -23,10 +23,12 @@ func TestUnknownRunsAreCountedFromZero(t *testing.T) {
 			continue
 		}
 		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "env" && m.GetCounter().GetValue() == 0 {
-					got = append(got, l.GetValue())
-				}
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["state"] == "unknown" && m.GetCounter().GetValue() == 0 {
+				got = append(got, labels["env"])
 			}
 		}
 	}

@@ -36,8 +36,8 @@ func TestNotificationsAreListedAndMeasured(t *testing.T) {
 	}
 	for sample, want := range map[string]string{
 		`waymark_notification_lag_entries{notification="notification ops"}`: "1",
-		`waymark_notification_failures{name="statuses infra"}`:              "1",
-		`waymark_notification_failures{name="notification ops"}`:            "0",
+		`waymark_notification_failures{notification="statuses infra"}`:      "1",
+		`waymark_notification_failures{notification="notification ops"}`:    "0",
 	} {
 		if got := w.metric(sample); got != want {
 			t.Errorf("%s is %s, want %s", sample, got, want)

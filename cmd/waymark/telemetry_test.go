@@ -148,6 +148,19 @@ func TestTracesAreCarriedOnElsewhere(t *testing.T) {
 	if plan.ID == "" || apply.ID == "" || plan.Instance == apply.Instance || spans["run deploy"].Instance != apply.Instance {
 		t.Errorf("planned by %q, applied by %q, ended by %q", plan.Instance, apply.Instance, spans["run deploy"].Instance)
 	}
+	planner.start() // and one whose worker is lost in the middle of its plan
+	f.hold("plan")
+	f.push(fleetTag)
+	dead := f.ranOn("2/1/plan/events.jsonl")
+	f.ask(f.other(dead))
+	dead.kill()
+	killRunner(t, filepath.Join(dead.dir, "data/runs/2/1/plan/runner.json"))
+	f.ranOn("2/2/plan/events.jsonl")
+	f.letGo("plan")
+	again := f.until(fleetTag, release.Succeeded)
+	if spans, parents := traced(f.world, c, again.TraceID); parents["tofu apply"] != "apply" || spans["run deploy"].Attributes["waymark.run.attempt"] != "2" {
+		t.Errorf("a run that was taken over: %+v", spans["run deploy"])
+	}
 }
 
 // TestADeadCollectorHoldsUpNoRun has one that takes connections and says nothing.

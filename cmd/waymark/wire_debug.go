@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/waymark-cd/waymark/config"
@@ -49,15 +50,17 @@ func serveDebug(ctx context.Context, l net.Listener, log *slog.Logger) {
 // are no run's own code: it reaches loopback too.
 func debugHandler(log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !addressesLoopback(r.Host):
 			http.Error(w, "profiles are for this machine alone: address them as 127.0.0.1 or localhost", http.StatusMisdirectedRequest)
+		case !slices.Contains([]string{"", "none", "same-origin"}, r.Header.Get("Sec-Fetch-Site")):
+			http.Error(w, "profiles are not for other sites' pages", http.StatusForbidden)
 		case calledByRun(r, log):
 			http.Error(w, "profiles are not for what a run executes", http.StatusForbidden)
 		default:
