@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -258,7 +259,7 @@ func TestTerminalAndPipe(t *testing.T) {
 	w := newCLIWorld(t, nil)
 	w.add("dev_us-east-1/research@1.0", release.AwaitingApproval)
 	x := newTerminal(t, 60, 24)
-	for _, line := range []string{"runs list", "status", "audit list", "runs show 1"} {
+	for _, line := range []string{"runs list", "status", "audit list", "runs show 1", "help runs list", "help drain"} {
 		from := len(x.seen.String())
 		if err := x.start(w.waymark(strings.Fields(line)...)).Wait(); err != nil {
 			t.Errorf("%s: %v", line, err)
@@ -276,6 +277,31 @@ func TestTerminalAndPipe(t *testing.T) {
 	}
 	if !strings.Contains(x.seen.String(), "…") {
 		t.Error("nothing was cut")
+	}
+}
+
+// TestProgressIsForTerminals: on standard error alone, where its line can be
+// written over, and not among the lines of an export.
+func TestProgressIsForTerminals(t *testing.T) {
+	x := newTerminal(t, 80, 24)
+	work := func(kind string, out io.Writer) {
+		g := &globals{stdout: out, stderr: x.tty, env: func(string) string { return kind }}
+		p := g.newProgress("copying", megabytesOf).beside(g.stdout)
+		at := time.Now()
+		p.now = func() time.Time { at = at.Add(time.Second); return at }
+		for i := range int64(3) {
+			p.at(i*1e6, 4e6)
+		}
+		p.end()
+		fmt.Fprintf(x.tty, "done %s\n", kind)
+	}
+	work("dumb", io.Discard)
+	work("xterm-beside", x.tty)
+	work("xterm", io.Discard)
+	seen := x.await(0, "the end", func(s string) bool { return strings.HasSuffix(s, "done xterm\r\n") })
+	want := "done dumb\r\ndone xterm-beside\r\n\rcopying: 1.0 MB of 4.0 MB, 25%\x1b[K\rcopying: 2.0 MB of 4.0 MB, 50%\x1b[K\r\x1b[Kdone xterm\r\n"
+	if seen != want {
+		t.Errorf("got\n%q\nwant\n%q", seen, want)
 	}
 }
 

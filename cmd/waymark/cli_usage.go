@@ -125,3 +125,30 @@ func oneOf[S ~string](flag, value string, all ...S) error {
 	}
 	return usageErrorf("%s %q: write one of %s", flag, value, strings.Join(known, ", "))
 }
+
+// fitHelp lets --help fit a terminal: descriptions of flags are wrapped beside their
+// names, and so are the paragraphs before them.
+func fitHelp(root *cobra.Command, columns int) {
+	if columns == 0 {
+		return
+	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", columns)))
+	usual := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.Long = filled(cmd.Long, columns)
+		usual(cmd, args)
+	})
+}
+
+// filled wraps the paragraphs of a text that stand in longer lines. What stands
+// below something else in its lines stays as it is.
+func filled(text string, columns int) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, paragraph := range paragraphs {
+		tooLong := slices.ContainsFunc(strings.Split(paragraph, "\n"), func(line string) bool { return textWidth(line) > columns })
+		if tooLong && !strings.Contains(paragraph, "  ") {
+			paragraphs[i] = wrapped("", cell{text: paragraph}, 0, columns, 0, false)
+		}
+	}
+	return strings.Join(paragraphs, "\n\n")
+}

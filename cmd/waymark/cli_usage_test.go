@@ -108,3 +108,14 @@ func TestEveryCommandRefusesWhatItDoesNotTake(t *testing.T) {
 	}
 	walk(newRootCommand(&globals{env: func(string) string { return "" }}))
 }
+
+func TestHelpFitsTheTerminal(t *testing.T) {
+	const text = "One two three four.\nFive six seven eight nine ten.\n\nshort\n\nwaymark x        stands above\nwaymark something else"
+	want := "One two three four. Five\nsix seven eight nine ten.\n\nshort\n\nwaymark x        stands above\nwaymark something else"
+	if got := filled(text, 25); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := filled(text, 80); got != text {
+		t.Errorf("what fits is changed:\n%s", got)
+	}
+}

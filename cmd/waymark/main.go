@@ -62,6 +62,7 @@ Then:        waymark serve --config waymark.hcl`,
 	root.SetErr(g.stderr)
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(newHelpCommand())
+	fitHelp(root, columnsOf(g.stdout))
 	g.addFlags(root.PersistentFlags())
 	root.AddCommand(newServeCommand(g), newDemoCommand(g), newConfigCommand(g), newExplainCommand(g),
 		newStatusCommand(g), newInventoryCommand(g), newWatchCommand(g), newRunsCommand(g), newBackendCommand(g), newAuditCommand(g), newConsumersCommand(g), newInstancesCommand(g), newDrainCommand(g), newNotificationsCommand(g),
