@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,4 +50,38 @@ func fixedAuditKey(origin string) string {
 	public := private.Public().(ed25519.PublicKey)
 	hash := sha256.Sum256([]byte(origin + "\n\x01" + string(public)))
 	return fmt.Sprintf("PRIVATE+KEY+%s+%s+%s", origin, hex.EncodeToString(hash[:4]), base64.StdEncoding.EncodeToString(append([]byte{1}, private.Seed()...)))
+}
+
+// TestTheShowcaseStandsStill: whoever draws the pictures anew changes those alone
+// whose page has changed.
+func TestTheShowcaseStandsStill(t *testing.T) {
+	draw := func() map[string]string {
+		s := newShowcase(t)
+		at := s.serve("")
+		out := map[string]string{}
+		for _, path := range []string{"/", "/targets/prod/us-east-1/research", "/runs/" + s.waiting, "/runs/" + s.failed, "/releases", "/audit", "/inventory"} {
+			resp, err := http.Get(at + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %s %v", path, resp.Status, err)
+			}
+			out[path] = string(body)
+		}
+		return out
+	}
+	first, second := draw(), draw()
+	for path, page := range first {
+		if page == second[path] {
+			continue
+		}
+		i := 0
+		for i < min(len(page), len(second[path])) && page[i] == second[path][i] {
+			i++
+		}
+		t.Errorf("%s is another each time: …%q", path, page[max(0, i-80):min(len(page), i+40)])
+	}
 }
