@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/waymark-cd/waymark/release"
 )
@@ -115,7 +116,7 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 	if err != nil {
 		return nil, err
 	}
-	byID, err := s.deployedRuns(ctx, where, args)
+	byID, err := s.deployedRuns(ctx, deployed, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -145,14 +146,22 @@ func (s *Store) newestRuns(ctx context.Context, where string, args []any) (map[r
 	return out, err
 }
 
-// deployedRuns reads of the deployed run of each target what names it.
-func (s *Store) deployedRuns(ctx context.Context, where string, args []any) (map[int64]*release.Run, error) {
+// deployedRuns gives the deployed runs. Of those that are not the newest of their
+// target it reads what names them.
+func (s *Store) deployedRuns(ctx context.Context, deployed map[release.Target]int64, newest map[release.Target]*release.Run) (map[int64]*release.Run, error) {
+	out, ids := map[int64]*release.Run{}, []string{"0"}
+	for target, id := range deployed {
+		if r := newest[target]; r != nil && r.ID == id {
+			out[id] = r
+		} else {
+			ids = append(ids, release.FormatID(id))
+		}
+	}
 	rs, err := s.db.query(ctx, `SELECT id, kind, repository, release_id, tag, version, commit_id, env, scope, team, account, state, outputs, created_by,
-		created_at, started_at, finished_at FROM runs WHERE id IN (SELECT deployed_run_id FROM targets`+where+")", args...)
+		created_at, started_at, finished_at FROM runs WHERE id IN (`+strings.Join(ids, ", ")+")")
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}
-	out := map[int64]*release.Run{}
 	_, err = collect(rs, func(row rows) (int64, error) {
 		var r release.Run
 		var outputs string

@@ -78,10 +78,13 @@ func scanRun(sc scanner) (Record, error) {
 	r.Applying = applying == 1
 	r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)
 	r.ApproveBy, r.WaitUntil = fromMillis(approveBy), fromMillis(waitUntil)
+	if r.Stages, err = decodeStages(stages); err != nil {
+		return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
+	}
 	for _, f := range []struct {
 		text string
 		into any
-	}{{stages, &r.Stages}, {changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs},
+	}{{changes, &r.Changes}, {findings, &r.Findings}, {approvals, &r.Approvals}, {outputs, &r.Outputs},
 		{before, &r.StateBefore}, {evidence, &r.Evidence}, {requirements, &r.Requirements}, {soft, &r.SoftGates}} {
 		if f.text == "null" || f.text == "{}" {
 			continue // as most are

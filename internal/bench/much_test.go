@@ -84,7 +84,7 @@ func keptDatabase(t testing.TB, engine string) (url, dir string) {
 		return "sqlite://" + filepath.Join(dir, "waymark.db"), dir
 	}
 	return testkit.PostgresIn(t, filepath.Join(dir, "cluster"), "-c", "max_connections=40", "-c", "shared_buffers=256MB", "-c", "wal_level=minimal",
-		"-c", "max_wal_senders=0", "-c", "max_wal_size=8GB", "-c", "fsync=off", "-c", "autovacuum=off"), dir
+		"-c", "max_wal_senders=0", "-c", "max_wal_size=1GB", "-c", "fsync=off", "-c", "autovacuum=off"), dir
 }
 
 // ownDatabase is one for a test alone.
