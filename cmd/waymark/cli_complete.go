@@ -110,7 +110,7 @@ func completedFlags() map[string]source {
 		"rollback --to":       live(earlierVersions),
 		"--target":            live(targetNames), "--env": live(environments), "--team": live(teams),
 		"inventory --type": live(resourceTypes), "inventory --provider": live(providers),
-		"serve --pool": live(pools), "--repository": live(repositories), "backend unlock --id": live(lockIDs),
+		"watch --type": live(eventTypes), "serve --pool": live(pools), "--repository": live(repositories), "backend unlock --id": live(lockIDs),
 		"--config": files, "--checkpoint": files, "--save": files, "policy eval --plan": files,
 		"--copy": files, "--repo": files, "--dir": files,
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -73,6 +74,8 @@ func TestWhatIsOffered(t *testing.T) {
 		{"runs retry 1 --reason ", "", nothing},
 		{"watch --env ", "dev prod", list},
 		{"watch --team ", "research", list},
+		{"watch --type run.d", "run.driven", list},
+		{"watch --type token.", "token.created", list},
 		{"freeze dev", "dev dev/research dev_us-east-1 dev_us-east-1/research", list},
 		{"freeze prod --until ", "30m 2h 8h 24h", list},
 		{"thaw ", "", list},
@@ -150,7 +153,7 @@ func TestASlowServiceIsNotWaitedFor(t *testing.T) {
 
 // freeText are the flags whose values only whoever types can know.
 func freeText() []string {
-	return []string{"--reason", "--server", "--token", "--cursor", "--limit", "--after", "--from", "--to", "--type", "--text", "--digest", "--confirm",
+	return []string{"--reason", "--server", "--token", "--cursor", "--limit", "--after", "--from", "--to", "--text", "--digest", "--confirm",
 		"--ref", "--name", "--user", "--group", "--key", "--profile", "--log-bucket", "--log-prefix", "--keep-days", "--keep-versions"}
 }
 
@@ -210,7 +213,17 @@ func TestBashCompletes(t *testing.T) {
 	if err != nil {
 		t.Fatal("bash is missing: install the package bash")
 	}
-	shellCompletes(t, exec.Command(bash, "--norc", "--noprofile", "-i"), "bind 'set enable-bracketed-paste off' 'set bell-style none'; source <(waymark completion bash)")
+	const set = "bind 'set enable-bracketed-paste off'; bind 'set bell-style none'; "
+	t.Run("alone", func(t *testing.T) {
+		shellCompletes(t, exec.Command(bash, "--norc", "--noprofile", "-i"), set+"source <(waymark completion bash)")
+	})
+	t.Run("with the package bash-completion", func(t *testing.T) {
+		const functions = "/usr/share/bash-completion/bash_completion"
+		if _, err := os.Stat(functions); err != nil {
+			t.Skip("the package bash-completion is not installed")
+		}
+		shellCompletes(t, exec.Command(bash, "--norc", "--noprofile", "-i"), set+"source "+functions+"; source <(waymark completion bash)")
+	})
 }
 
 func TestZshCompletes(t *testing.T) {

@@ -179,6 +179,20 @@ func providers(ctx context.Context, c *api.Client, a asked) ([]suggestion, error
 	return fromInventory(ctx, c, a, func(r api.Resource) suggestion { return suggestion{text: r.Provider} })
 }
 
+// eventTypes are those that the latest entries of the audit log have.
+func eventTypes(ctx context.Context, c *api.Client, _ asked) ([]suggestion, error) {
+	first, err := c.Audit(ctx, 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	page, err := c.Audit(ctx, max(0, first.Head.Size-auditPage), auditPage)
+	types := []string{api.RunChanged}
+	for _, e := range page.Entries {
+		types = append(types, e.Action)
+	}
+	return each(types, func(s string) suggestion { return suggestion{text: s} }), err
+}
+
 // pools are those of the configuration that serve is given; no service is asked.
 func pools(_ context.Context, _ *api.Client, a asked) ([]suggestion, error) {
 	cfg, err := loadConfig(a.cmd.Flag("config").Value.String())

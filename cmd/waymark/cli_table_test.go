@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +77,39 @@ func TestNoTableIsWiderThanItsTerminal(t *testing.T) {
 		}
 	}
 }
+
+// TestColumnsThatAreCutAreThere reads the source: a name in cut that is none of the
+// header would only be met on a narrow terminal.
+func TestColumnsThatAreCutAreThere(t *testing.T) {
+	files, err := filepath.Glob("c*_*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range tableWithCut.FindAllStringSubmatch(string(text), -1) {
+			tables++
+			header := quoted.FindAllString(found[1], -1)
+			for _, name := range quoted.FindAllString(found[2], -1) {
+				if !slices.Contains(header, name) {
+					t.Errorf("%s: column %s of %s is cut", file, name, found[1])
+				}
+			}
+		}
+	}
+	if tables < 10 {
+		t.Errorf("%d tables", tables)
+	}
+}
+
+var (
+	tableWithCut = regexp.MustCompile(`header: \[\]string\{([^}]*)\},\s+cut: \[\]string\{([^}]*)\}`)
+	quoted       = regexp.MustCompile(`"[^"]*"`)
+)
 
 func TestFactsAreWrappedAndNeverCut(t *testing.T) {
 	facts := table{indent: "  "}
