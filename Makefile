@@ -11,6 +11,7 @@ export GOWORK := off
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null)
 GET = go run -C tools/get .
 
 # Set on the command line: make demo ARGS=--keep, make test RACE=1, make tools PINNED=1, make fuzz FUZZTIME=5m, make storm SEED=7
@@ -44,7 +45,7 @@ demo:
 
 build:
 	@test -x bin/waymark || echo 'building bin/waymark, which takes a few minutes the first time'
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/waymark ./cmd/waymark
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/waymark ./cmd/waymark
 
 test:
 	@scripts/system-packages.sh postgresql openssh-server openssh-client gnupg nodejs npm chromium

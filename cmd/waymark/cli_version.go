@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -58,11 +59,12 @@ func versionFacts() (versionInfo, error) {
 	}
 	out := versionInfo{Version: versionText(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Formats: versionFormats{API: "v1", AuditEntry: audit.EntryVersion, Webhook: notify.WebhookVersion, Database: schema}}
+	out.Commit = commit
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
-				out.Commit = s.Value
+				out.Commit = cmp.Or(out.Commit, s.Value)
 			case "vcs.modified":
 				out.Modified = s.Value == "true"
 			}
