@@ -89,6 +89,14 @@ func (t TargetLock) freeable() bool {
 // at is the address of something beneath the target's page.
 func at(t api.Target, what string) string { return TargetURL(t.Env, t.Scope, t.Team) + what }
 
+// statePlace is where the state lies: a file, or an object of a bucket.
+func statePlace(t api.Target) string {
+	if t.Backend.Bucket == "" {
+		return t.Backend.Key
+	}
+	return t.Backend.Bucket + "/" + t.Backend.Key
+}
+
 // latest gives the version that is deployed, or none.
 func latest(t api.Target) string {
 	if t.Deployed == nil {
