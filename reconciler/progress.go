@@ -12,6 +12,7 @@ import (
 
 // progress is the stages of a run as its runner tells of them.
 type progress struct {
+	of    store.Record // as it was at first; nobody changes it
 	mu    sync.Mutex
 	run   store.Record
 	ended []endedStage // in the order of their ends
@@ -25,7 +26,7 @@ type endedStage struct {
 }
 
 func newProgress(rec store.Record) *progress {
-	return &progress{run: rec, dirty: make(chan struct{}, 1)}
+	return &progress{of: rec, run: rec, dirty: make(chan struct{}, 1)}
 }
 
 // event takes one event of the runner.
@@ -75,15 +76,15 @@ func (r *Reconciler) writeProgress(ctx context.Context, p *progress) {
 		case <-time.After(progressEvery):
 		}
 		stages := p.stages()
-		_, err := r.Store.Update(ctx, p.run.ID, store.Update{Change: func(now *store.Record) error {
-			if err := same(p.run, *now); err != nil {
+		_, err := r.Store.Update(ctx, p.of.ID, store.Update{Change: func(now *store.Record) error {
+			if err := same(p.of, *now); err != nil {
 				return err
 			}
 			now.Stages = stages
 			return nil
 		}})
 		if err != nil && ctx.Err() == nil && !errors.Is(err, release.ErrConflict) {
-			r.log.Warn("a run's progress cannot be written", "run", p.run.ID, "error", err)
+			r.log.Warn("a run's progress cannot be written", "run", p.of.ID, "error", err)
 		}
 	}
 }
