@@ -165,11 +165,11 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		return err
 	}
 	spec, keys, err := r.prepare(ctx, d, &rec)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
 	r.noteCheckout(rec, err)
 	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
 		state := release.Failed
 		if errors.Is(err, release.ErrRefused) {
 			state = release.Denied
