@@ -235,6 +235,9 @@ func TestZshCompletes(t *testing.T) {
 }
 
 func shellCompletes(t *testing.T, shell *exec.Cmd, set string) {
+	if testing.Short() {
+		t.Skip("it starts a shell")
+	}
 	w := completable(t)
 	x := newTerminal(t, 200, 50)
 	shell.Env = w.shell()
@@ -277,6 +280,9 @@ func TestFishCompletes(t *testing.T) {
 	fish, err := exec.LookPath("fish")
 	if err != nil {
 		t.Skip("fish is not installed")
+	}
+	if testing.Short() {
+		t.Skip("it starts a shell")
 	}
 	w := completable(t)
 	for line, want := range map[string]string{

@@ -50,6 +50,9 @@ var overstruck = regexp.MustCompile(".\x08")
 
 // renderPages lets groff print every page, which has nothing to complain of.
 func renderPages(t *testing.T, files []string) {
+	if testing.Short() {
+		t.Skip("it starts groff")
+	}
 	groff, err := exec.LookPath("groff")
 	if err != nil {
 		t.Skip("groff is not installed")
