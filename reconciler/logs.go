@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,9 +14,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waymark-cd/waymark/release"
+	"github.com/waymark-cd/waymark/store"
 )
 
 const (
@@ -33,37 +36,24 @@ const (
 // returns the run as it was when its log had been read; on errors of ctx, the
 // record, the files and each, that error.
 func (r *Reconciler) Logs(ctx context.Context, id int64, q release.LogRange, each func(release.LogLine) error) (release.Run, error) {
-	changed := r.Store.Watch()
-	defer changed.Close()
-	r.logReaders.Add(1)
-	defer r.logReaders.Add(-1)
+	followed := r.followed(id)
+	defer r.unfollow(followed)
 	out, err := r.newLogReader(ctx, id, q, each)
 	if err != nil {
 		return release.Run{}, err
 	}
-	shipped, asked := time.Time{}, time.Time{}
-	var run release.Run
-	for {
-		ask := time.Since(asked) > statePoll
-		select {
-		case <-changed.C():
-			c := changed.Take()
-			ask = ask || c.All || slices.Contains(c.Runs, id)
-		default:
-		}
+	for shipped := (time.Time{}); ; {
 		// The state is read before the files: what an ended run wrote is all there.
-		if ask {
-			if run, err = r.Store.Run(ctx, id); err != nil {
-				return run, err
-			}
-			asked = time.Now()
+		run, err := followed.state(ctx, r.Store, !q.Follow)
+		if err != nil {
+			return run, err
 		}
 		last := !q.Follow || run.State.Ended()
 		kept := last || time.Since(shipped) > shipEvery
 		if kept {
 			shipped = time.Now()
 		}
-		err := out.copy(ctx, kept)
+		err = out.copy(ctx, kept)
 		if errors.Is(err, errLogRead) {
 			return run, nil
 		}
@@ -84,11 +74,69 @@ func (r *Reconciler) Logs(ctx context.Context, id int64, q release.LogRange, eac
 	}
 }
 
+// followedRun is a run whose log is being read: all its readers together ask for
+// its state.
+type followedRun struct {
+	id      int64
+	readers int // guarded by the reconciler's mu
+	changed *store.Watch
+
+	mu    sync.Mutex
+	run   release.Run
+	asked time.Time
+}
+
+func (r *Reconciler) followed(id int64) *followedRun {
+	r.logReaders.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.following[id]
+	if f == nil {
+		f = &followedRun{id: id, changed: r.Store.Watch()}
+		r.following[id] = f
+	}
+	f.readers++
+	return f
+}
+
+func (r *Reconciler) unfollow(f *followedRun) {
+	r.logReaders.Add(-1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.readers--; f.readers == 0 {
+		f.changed.Close()
+		delete(r.following, f.id)
+	}
+}
+
+// state gives the run as it is or, without now, was a moment ago.
+func (f *followedRun) state(ctx context.Context, from *store.Store, now bool) (release.Run, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ask := now || time.Since(f.asked) > statePoll
+	select {
+	case <-f.changed.C():
+		c := f.changed.Take()
+		ask = ask || c.All || slices.Contains(c.Runs, f.id)
+	default:
+	}
+	if !ask {
+		return f.run, nil
+	}
+	run, err := from.Run(ctx, f.id)
+	if err != nil {
+		f.asked = time.Time{} // what changed is asked for anew
+		return run, err
+	}
+	f.run, f.asked = run, time.Now()
+	return run, nil
+}
+
 // errLogRead ends the reading of a log at the last line that is asked for.
 var errLogRead = errors.New("the lines that were asked for are read")
 
-// logReader hands on what it has not yet read of a run's log. It holds one line at
-// a time.
+// logReader hands on what it has not yet read of a run's log. It holds a
+// few lines at a time.
 type logReader struct {
 	r        *Reconciler
 	id       int64
@@ -133,7 +181,7 @@ func (l *logReader) copy(ctx context.Context, kept bool) error {
 			l.at, l.line, l.offset, l.plain = p, 0, 0, 0
 		}
 		if p.file != "" {
-			err = l.file(p.file)
+			err = l.file(ctx, p.file)
 		} else {
 			err = l.pieces(ctx, p.pieces)
 		}
@@ -145,7 +193,7 @@ func (l *logReader) copy(ctx context.Context, kept bool) error {
 }
 
 // file reads on in an event file. One that is not there yet is empty.
-func (l *logReader) file(path string) error {
+func (l *logReader) file(ctx context.Context, path string) error {
 	f, events, err := openEvents(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -162,7 +210,7 @@ func (l *logReader) file(path string) error {
 	if _, err := f.Seek(l.offset, io.SeekStart); err != nil {
 		return fmt.Errorf("reading a run's log: %w", err)
 	}
-	n, err := l.lines(f, l.line)
+	n, err := l.lines(ctx, f, l.line)
 	l.offset += n
 	return err
 }
@@ -186,7 +234,7 @@ func (l *logReader) pieces(ctx context.Context, keys []string) error {
 		if err != nil {
 			return fmt.Errorf("reading the log of run %d: %w", l.id, err)
 		}
-		_, err = l.lines(blob, first-1)
+		_, err = l.lines(ctx, blob, first-1)
 		blob.Close()
 		if err != nil {
 			return err
@@ -197,36 +245,80 @@ func (l *logReader) pieces(ctx context.Context, keys []string) error {
 
 // lines hands on the whole lines of events, before which the part has so many
 // others, and returns how many bytes they had.
-func (l *logReader) lines(events io.Reader, before int64) (n int64, err error) {
+func (l *logReader) lines(ctx context.Context, events io.Reader, before int64) (n int64, err error) {
 	in := newEventLines(events)
-	for {
-		line, size, err := in.next()
-		if errors.Is(err, io.EOF) {
-			return n, nil
+	for ended := false; !ended; {
+		var raw []rawLine
+		for size := 0; size < logBatch; {
+			line, long, err := in.next()
+			if errors.Is(err, io.EOF) {
+				ended = true
+				break
+			}
+			if err != nil {
+				return n, fmt.Errorf("reading a run's log: %w", err)
+			}
+			n += long
+			size += rawCost
+			if before++; before <= l.line {
+				continue // in a piece that overlaps the last
+			}
+			l.line = before
+			if number := l.base + l.line; number >= l.from && (l.to == 0 || number <= l.to) {
+				raw = append(raw, rawLine{number, bytes.Clone(line)})
+				size += len(line)
+			}
+			if l.to > 0 && l.base+l.line >= l.to {
+				ended = true
+				break
+			}
 		}
-		if err != nil {
-			return n, fmt.Errorf("reading a run's log: %w", err)
-		}
-		n += size
-		if before++; before <= l.line {
-			continue // in a piece that overlaps the last
-		}
-		l.line = before
-		number := l.base + l.line
-		var e release.Event
-		if number < l.from || json.Unmarshal(line, &e) != nil { // or torn by a kill
-			continue
-		}
-		if l.to > 0 && number > l.to {
-			return n, errLogRead
-		}
-		if err := l.each(release.LogLine{N: number, At: e.At, Stage: e.Stage, State: e.State, Text: strings.TrimRight(e.Message, "\n")}); err != nil {
+		if err := l.hand(ctx, raw); err != nil {
 			return n, err
 		}
-		if number == l.to {
-			return n, errLogRead
+	}
+	if l.to > 0 && l.base+l.line >= l.to {
+		return n, errLogRead
+	}
+	return n, nil
+}
+
+const (
+	logBatch = 16 << 10 // bytes of a log that one reader has in memory
+	rawCost  = 64       // what a line weighs beside its text
+)
+
+// rawLine is an event as it is kept, and the number of its line in the whole log.
+type rawLine struct {
+	number int64
+	text   []byte
+}
+
+// hand hands lines on. Few readers at a time take them apart, so that a thousand of
+// them leave the processors to the runs.
+func (l *logReader) hand(ctx context.Context, raw []rawLine) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	select {
+	case l.r.unpacking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	lines := make([]release.LogLine, 0, len(raw))
+	for _, line := range raw {
+		var e release.Event
+		if json.Unmarshal(line.text, &e) == nil { // else torn by a kill
+			lines = append(lines, release.LogLine{N: line.number, At: e.At, Stage: e.Stage, State: e.State, Text: strings.TrimRight(e.Message, "\n")})
 		}
 	}
+	<-l.r.unpacking
+	for _, line := range lines {
+		if err := l.each(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // count gives how many lines a run's log has now.

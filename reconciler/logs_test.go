@@ -72,7 +72,8 @@ func read(t *testing.T, r *Reconciler, q release.LogRange) (out []release.LogLin
 }
 
 func reader(t *testing.T, kept Blobs) *Reconciler {
-	return &Reconciler{Config: Config{Config: &config.Config{Server: config.Server{DataDir: t.TempDir()}}, Blobs: kept}}
+	return &Reconciler{Config: Config{Config: &config.Config{Server: config.Server{DataDir: t.TempDir()}}, Blobs: kept},
+		unpacking: make(chan struct{}, 1)}
 }
 
 // numbered are lines as "number text".

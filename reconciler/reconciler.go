@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -163,9 +164,11 @@ type Reconciler struct {
 	recall    chan struct{}   // makes keepTidy look at once
 	unsettled map[int64]bool  // unknown runs at the last look, and whether they ran here; of keepTidy alone
 
-	logReaders atomic.Int64 // who read logs now
+	logReaders atomic.Int64  // who read logs now
+	unpacking  chan struct{} // one slot per reader of a log that takes lines apart
 
 	mu               sync.Mutex
+	following        map[int64]*followedRun    // runs whose logs are being read
 	configs          map[string]*config.Config // that runs were admitted under elsewhere, by digest
 	driving          map[int64]*drive          // runs that a goroutine of ours is driving
 	trouble          map[string]error          // what is wrong now, for Ready, by part
@@ -194,7 +197,7 @@ func New(cfg Config) (*Reconciler, error) {
 		cfg.Pools = []string{release.DefaultPool}
 	}
 	r := &Reconciler{Config: cfg, log: cfg.Logger, slots: make(chan struct{}, cfg.Config.Server.MaxRuns),
-		watches: map[string]*watch{}, driving: map[int64]*drive{}, trouble: map[string]error{},
+		watches: map[string]*watch{}, driving: map[int64]*drive{}, following: map[int64]*followedRun{}, unpacking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), trouble: map[string]error{},
 		configs: map[string]*config.Config{}, hard: context.Background(), stopping: make(chan struct{}), recall: make(chan struct{}, 1),
 		drain: make(chan struct{}), undrained: make(chan struct{})}
 	var err error

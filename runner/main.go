@@ -125,6 +125,7 @@ func execute(ctx context.Context, cfg Config, spec *release.Spec) error {
 	if err != nil {
 		return err
 	}
+	defer learnSession(hide, spec.SessionDir)()
 	p := newPhase(spec, cfg, log)
 	reserve := filepath.Join(spec.Dir, reserveFile)
 	if err = reserveSpace(reserve); err == nil {

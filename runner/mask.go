@@ -79,6 +79,39 @@ func sessionSecrets(dir string) []string {
 	return secrets
 }
 
+// learnEvery is how often it is looked whether a session has been renewed. Who has
+// opened a file of it anew needs longer to say what is in it.
+const learnEvery = 250 * time.Millisecond
+
+// learnSession makes known what the files of a session come to hold while a phase is
+// at work, until stop, which waits for it, is called.
+func learnSession(m *mask.Mask, dir string) (stop func()) {
+	if dir == "" {
+		return func() {}
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(learnEvery)
+		defer tick.Stop()
+		var seen time.Time
+		for {
+			// Each file is put in its place by a rename, which the folder tells, for
+			// several of them maybe with one and the same time.
+			if info, err := os.Stat(dir); err == nil && (!info.ModTime().Equal(seen) || time.Since(seen) < time.Second) {
+				seen = info.ModTime()
+				m.Add(sessionSecrets(dir)...)
+			}
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
 // learnInputs makes the values of sensitive variables known before anything of the
 // code runs.
 func (p *phase) learnInputs() {

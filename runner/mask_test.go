@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waymark-cd/waymark/mask"
 	"github.com/waymark-cd/waymark/release"
@@ -113,6 +116,40 @@ func TestSecretsOfATask(t *testing.T) {
 		if slices.ContainsFunc(got, func(s string) bool { return s == not || strings.HasPrefix(s, not) }) {
 			t.Errorf("%q is no secret", not)
 		}
+	}
+}
+
+// TestARenewedSessionIsMasked: what its files come to hold while a phase is at work,
+// and what they held before.
+func TestARenewedSessionIsMasked(t *testing.T) {
+	dir := t.TempDir()
+	write := func(key string) {
+		t.Helper()
+		path := filepath.Join(dir, "credentials")
+		if err := os.WriteFile(path+".new", []byte("[default]\naws_secret_access_key = "+key+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("the-first-of-all")
+	m := &mask.Mask{}
+	m.Add(sessionSecrets(dir)...)
+	defer learnSession(m, dir)()
+	for _, key := range []string{"the-second-of-all", "the-third-of-all"} {
+		write(key)
+		within := time.After(30 * time.Second)
+		for tick := time.NewTicker(5 * time.Millisecond); strings.Contains(m.Known("with "+key), key); {
+			select {
+			case <-tick.C:
+			case <-within:
+				t.Fatalf("%q is not known after 30 s", key)
+			}
+		}
+	}
+	if got := m.Known("the-first-of-all, the-second-of-all, the-third-of-all"); got != "(masked), (masked), (masked)" {
+		t.Errorf("got %q", got)
 	}
 }
 

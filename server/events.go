@@ -28,8 +28,8 @@ const (
 
 // streams counts those who read streams.
 type streams struct {
-	readers prometheus.Gauge
-	cut     prometheus.Counter
+	readers      prometheus.Gauge
+	cut, logsCut prometheus.Counter
 }
 
 func newStreams(registry *prometheus.Registry) (streams, error) {
@@ -38,8 +38,10 @@ func newStreams(registry *prometheus.Registry) (streams, error) {
 			Help: "Connections that read the stream of events."}),
 		cut: prometheus.NewCounter(prometheus.CounterOpts{Name: "waymark_event_readers_cut_off_total",
 			Help: "Readers of the stream of events that were cut off because they were too slow."}),
+		logsCut: prometheus.NewCounter(prometheus.CounterOpts{Name: "waymark_log_readers_cut_off_total",
+			Help: "Readers of logs that were cut off because they were too slow."}),
 	}
-	return m, errors.Join(registry.Register(m.readers), registry.Register(m.cut))
+	return m, errors.Join(registry.Register(m.readers), registry.Register(m.cut), registry.Register(m.logsCut))
 }
 
 type eventsInput struct {

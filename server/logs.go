@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +128,9 @@ func (s *Server) streamLines(ctx context.Context, id int64, q release.LogRange, 
 }
 
 func (s *Server) logBrokeOff(ctx context.Context, out *logWriter, id int64, err error) {
+	if errors.Is(out.err, os.ErrDeadlineExceeded) {
+		s.streams.logsCut.Inc()
+	}
 	if ctx.Err() == nil && out.err == nil {
 		s.log.ErrorContext(ctx, "log broke off", "request_id", requestID(ctx), "run", id, "error", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -200,6 +201,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) HTTPServer() *http.Server {
 	srv := &http.Server{
 		Handler:           s.handler,
+		ConnContext:       boundKernel,
 		ReadHeaderTimeout: headerWithin,
 		ReadTimeout:       readWithin,
 		WriteTimeout:      writeWithin,
@@ -209,6 +211,18 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 	srv.RegisterOnShutdown(s.stop) // streams would hold it up
 	return srv
+}
+
+// sendBuffer is how much of an answer the kernel keeps for a client that takes
+// nothing, in bytes; by itself it would keep megabytes, outside of all our bounds.
+const sendBuffer = 128 << 10
+
+// boundKernel bounds what the kernel keeps of a connection.
+func boundKernel(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = c.SetWriteBuffer(sendBuffer) // without it only the bound is another
+	}
+	return ctx
 }
 
 // routes builds the table of everything that is served.
