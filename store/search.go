@@ -28,7 +28,7 @@ type EntryFilter struct {
 const (
 	maxLooked = 4000 // entries that one search reads at most
 	maxNames  = 3000 // values of a column that are told apart
-	maxActors = 12   // actors that are looked for one by one
+	maxActors = 4    // actors that are looked for one by one
 	maxSeeks  = 400  // places of an index that one statement begins at; SQLite joins 500
 )
 
@@ -56,7 +56,7 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 			return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 		}
 		if looked += most; len(seeks) > 0 && seeks[0].condition != "" {
-			looked += 3 * most // they lie apart from each other
+			looked = maxLooked // they lie apart from each other: so many are enough
 		}
 		if from = end; len(found)+len(entries) > f.Limit {
 			entries = entries[:f.Limit-len(found)]
@@ -218,9 +218,13 @@ func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, mos
 	if last := places[len(places)-1]; strconv.FormatInt(before-int64(len(places)), 10) == last { // without a gap
 		w.terms = []string{"idx >= " + last, "idx < " + strconv.FormatInt(before, 10)}
 	}
-	if isASCII(rest.text) { // the databases know no other letters' cases
-		w.args = []any{"%" + likeText(strings.ToLower(rest.text)) + "%"}
-		w.terms = append(w.terms, s.db.anyCase("leaf")+` LIKE $1 ESCAPE '\'`)
+	for _, part := range []string{rest.text, rest.actor} {
+		if isPlain(part) {
+			w.and(s.db.anyCase("leaf")+` LIKE`, "%"+likeText(strings.ToLower(part))+"%")
+			w.terms[len(w.terms)-1] += ` ESCAPE '\'`
+		}
+	}
+	if isPlain(rest.text) {
 		rest.text = ""
 	}
 	rs, err := s.db.query(ctx, "SELECT idx, leaf FROM audit_entries"+w.String()+" ORDER BY idx DESC", w.args...)
@@ -269,7 +273,8 @@ func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, mos
 	})
 }
 
-// isASCII reports whether a text is there and has no other letters.
-func isASCII(text string) bool {
-	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
+// isPlain reports whether a text is there, and stands in a leaf as it is typed: of
+// other letters the databases do not know the cases, and JSON writes some in another way.
+func isPlain(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > unicode.MaxASCII || strings.ContainsRune(`"\<>&`, r) })
 }

@@ -31,7 +31,7 @@ import (
 var (
 	size     = fill.Full()
 	keptIn   = flag.String("data", "../../.tools/bench-data", "`folder` in which filled databases are kept from one bench to the next")
-	requests = flag.Int("requests", 300, "requests of each address")
+	requests = flag.Int("requests", 200, "requests of each address")
 	only     = flag.String("pages", "", "only addresses whose names match this `pattern`")
 )
 
@@ -189,6 +189,9 @@ func (m *much) learn() {
 	m.facts.next = list.Next
 }
 
+// asker follows no redirects: where they lead has a line of its own.
+var asker = http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // get asks once. Of a stream it takes the header, and its connection ends.
 func (m *much) get(p page, f facts) (status int, took time.Duration, body []byte) {
 	m.t.Helper()
@@ -199,7 +202,7 @@ func (m *much) get(p page, f facts) (status int, took time.Duration, body []byte
 		m.t.Fatal(err)
 	}
 	began := time.Now()
-	res, err := http.DefaultClient.Do(req)
+	res, err := asker.Do(req)
 	if err == nil && p.kind != stream {
 		body, err = io.ReadAll(res.Body)
 	}
@@ -245,7 +248,9 @@ func BenchmarkMuchData(b *testing.B) {
 			for b.Loop() {
 				m.print(engine)
 			}
-			m.verify(binary)
+			if engine == "sqlite" { // the command reads the API alone, and the log is the same
+				m.verify(binary)
+			}
 		})
 	}
 }

@@ -88,7 +88,7 @@ func pages() []page {
 			t := f.target()
 			return "/badge/dev/" + t.Scope + "/" + t.Team + ".svg"
 		}, kind: rated},
-		{route: "GET /login", how: "login", at: fixed("/login")},
+		{route: "GET /login", how: "login, by somebody who is in", at: fixed("/login"), want: 303},
 		{route: "GET /login/start/{oidc}", how: "login by an issuer, none configured", at: fixed("/login/start/none"), want: 404},
 		{route: "GET /login/callback/{oidc}", how: "login by an issuer, none configured", at: fixed("/login/callback/none"), want: 401},
 		{route: "GET /live", how: "stream of a page", at: fixed("/live"), kind: stream},
