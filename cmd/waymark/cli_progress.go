@@ -62,7 +62,7 @@ func (p *progress) at(done, total int64) {
 	}
 	p.said, p.shown = now, true
 	line := fmt.Sprintf("%s: %s, %d%%", p.doing, p.text(done, total), min(100, done*100/total))
-	if took := now.Sub(p.began); took >= forecastAfter && done > p.first {
+	if took := now.Sub(p.began); took >= forecastAfter && done > p.first && done < total {
 		left := time.Duration(float64(took) / float64(done-p.first) * float64(total-done))
 		line += ", " + forecast(left) + " left"
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -117,5 +119,18 @@ func TestHelpFitsTheTerminal(t *testing.T) {
 	}
 	if got := filled(text, 80); got != text {
 		t.Errorf("what fits is changed:\n%s", got)
+	}
+}
+
+// TestInterruptedIsSaidInAWord: whoever pressed Ctrl-C knows what a context is not.
+func TestInterruptedIsSaidInAWord(t *testing.T) {
+	w := newCLIWorld(t, nil)
+	id := w.add("dev_us-east-1/research@1.0", release.Queued)
+	ctx, stop := context.WithCancel(t.Context())
+	var errs bytes.Buffer
+	said := writerFunc(func() { stop() }) // it says first that the run is queued
+	code := run(ctx, []string{"runs", "wait", id}, func(name string) string { return w.env[name] }, io.Discard, io.MultiWriter(&errs, said))
+	if want := "run " + id + " is queued\nwaymark: interrupted\n"; code != exitInterrupted || errs.String() != want {
+		t.Errorf("exit %d, %q, want %q", code, errs.String(), want)
 	}
 }

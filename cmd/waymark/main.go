@@ -35,14 +35,19 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	if err == nil {
 		return exitDone
 	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintf(stderr, "waymark: %s\n", multiline(text))
-	}
+	code := exitUsage // an error of cobra's own carries none
 	var coded *exitError
 	if errors.As(err, &coded) {
-		return coded.code
+		code = coded.code
 	}
-	return exitUsage // an unknown command or flag: cobra's own errors carry no code
+	text := err.Error()
+	if code == exitInterrupted && ctx.Err() != nil {
+		text = "interrupted"
+	}
+	if text != "" {
+		fmt.Fprintf(stderr, "waymark: %s\n", multiline(text))
+	}
+	return code
 }
 
 func newRootCommand(g *globals) *cobra.Command {
