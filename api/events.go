@@ -137,7 +137,7 @@ func (e LogEnd) Line(id string) string {
 
 // LogMatches are lines of a log that hold a text.
 type LogMatches struct {
-	Lines []LogLine `json:"lines"`
+	Lines []LogLine `json:"lines" nullable:"false"`
 	Next  int64     `json:"next,omitempty" doc:"Number of the line to go on from, where the search came to its bound before the log's end"`
 }
 

@@ -177,7 +177,7 @@ func TestNoOperationForgetsToAsk(t *testing.T) {
 	}
 	bodies := map[string]string{"/api/v1/tokens": `{"name":"n","role":"viewer","expires_in":60}`, "/api/v1/runs/{id}/resolve": `{"as":"accept"}`,
 		"/api/v1/freezes": `{"where":"prod","for":"1h","reason":"why"}`}
-	fill := strings.NewReplacer("{env}", "prod", "{scope}", "us-east-1", "{team}", "research", "{id}", "1")
+	fill := strings.NewReplacer("{env}", "prod", "{scope}", "us-east-1", "{team}", "research", "{id}", "1", "/logs/search", "/logs/search?text=x")
 	count := 0
 	for path, methods := range doc.Paths {
 		for method := range methods {
