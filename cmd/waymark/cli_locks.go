@@ -49,7 +49,7 @@ func (g *globals) renderLocks(list api.LockList, now time.Time) {
 		cut: []string{"LOCK", "OPERATION", "SINCE", "HELD BY", "RUN"}}
 	for _, l := range list.Locks {
 		if l.Error != "" {
-			t.row(l.Target.String(), cell{"cannot be told: " + l.Error, red})
+			t.row(l.Target.String(), cell{"cannot be told", red})
 			continue
 		}
 		t.row(l.Target.String(), l.Who, runOf(l), l.Operation, ago(now, l.Created), l.Kind, l.ID)
@@ -57,7 +57,9 @@ func (g *globals) renderLocks(list api.LockList, now time.Time) {
 	t.write(g.stdout, g.colour)
 	for _, l := range list.Locks {
 		switch {
-		case l.Error != "" || l.Alive:
+		case l.Error != "":
+			fmt.Fprintf(g.stderr, "%s: %s\n", clean(l.Target.String()), clean(l.Error))
+		case l.Alive:
 		case l.Elsewhere != "":
 			fmt.Fprintf(g.stderr, "run %s ran on the instance %s, which alone can tell whether it is at work: ask that one with --server\n", clean(l.RunID), clean(l.Elsewhere))
 		case l.RunID != "":
