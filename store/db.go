@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +35,10 @@ type querier interface {
 	unquoted(actor string) string
 	// anyCase is a column for LIKE with a pattern in lower case.
 	anyCase(column string) string
+	// below is the condition for entries of the audit log at a place of an index and
+	// below $1, and the order in which the index has them, the newest first. The
+	// values of the keys are the parameters from first on.
+	below(keys []string, first int) (condition, order string)
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -153,6 +159,13 @@ func (sqlQuerier) leafActor() string {
 func (sqlQuerier) unquoted(actor string) string { return actor }
 func (sqlQuerier) anyCase(column string) string { return column } // its LIKE is for any case
 
+func (sqlQuerier) below(keys []string, first int) (condition, order string) {
+	for i, key := range keys {
+		condition += fmt.Sprintf("%s = $%d AND ", key, first+i)
+	}
+	return condition + "idx < $1", "idx DESC"
+}
+
 type sqliteTx struct {
 	sqlQuerier
 	tx     *sql.Tx
@@ -203,11 +216,14 @@ func (d *sqliteDB) query(ctx context.Context, q string, a ...any) (rows, error) 
 func (d *sqliteDB) row(ctx context.Context, q string, a ...any) scanner {
 	return sqlQuerier{d.db}.row(ctx, q, a...)
 }
-func (d *sqliteDB) clock() string                  { return sqlQuerier{}.clock() }
-func (d *sqliteDB) leafAction() string             { return sqlQuerier{}.leafAction() }
-func (d *sqliteDB) leafActor() string              { return sqlQuerier{}.leafActor() }
-func (d *sqliteDB) unquoted(actor string) string   { return actor }
-func (d *sqliteDB) anyCase(column string) string   { return column }
+func (d *sqliteDB) clock() string                { return sqlQuerier{}.clock() }
+func (d *sqliteDB) leafAction() string           { return sqlQuerier{}.leafAction() }
+func (d *sqliteDB) leafActor() string            { return sqlQuerier{}.leafActor() }
+func (d *sqliteDB) unquoted(actor string) string { return actor }
+func (d *sqliteDB) anyCase(column string) string { return column }
+func (d *sqliteDB) below(keys []string, first int) (condition, order string) {
+	return sqlQuerier{}.below(keys, first)
+}
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
 
@@ -258,6 +274,19 @@ func (pgxQuerier) unquoted(actor string) string {
 
 func (pgxQuerier) anyCase(column string) string { return "lower(" + column + ")" }
 
+// Postgres, told that the keys are equal to values, may walk the whole log backwards
+// in the hope of some soon. In the order of the keys it has the index alone.
+func (pgxQuerier) below(keys []string, first int) (condition, order string) {
+	places := make([]string, len(keys))
+	for i, key := range keys {
+		places[i] = fmt.Sprintf("$%d", first+i)
+		order += key + " DESC, "
+	}
+	row := strings.Join(append(slices.Clone(keys), "idx"), ", ")
+	value := func(index string) string { return strings.Join(append(slices.Clone(places), index), ", ") }
+	return fmt.Sprintf("(%s) >= (%s) AND (%[1]s) < (%[3]s)", row, value("0"), value("$1")), order + "idx DESC"
+}
+
 type postgresTx struct {
 	pgxQuerier
 	tx     pgx.Tx
@@ -301,10 +330,13 @@ func (d *postgresDB) query(ctx context.Context, q string, a ...any) (rows, error
 func (d *postgresDB) row(ctx context.Context, q string, a ...any) scanner {
 	return pgxQuerier{d.pool}.row(ctx, q, a...)
 }
-func (d *postgresDB) clock() string                  { return pgxQuerier{}.clock() }
-func (d *postgresDB) leafAction() string             { return pgxQuerier{}.leafAction() }
-func (d *postgresDB) leafActor() string              { return pgxQuerier{}.leafActor() }
-func (d *postgresDB) unquoted(actor string) string   { return pgxQuerier{}.unquoted(actor) }
-func (d *postgresDB) anyCase(column string) string   { return pgxQuerier{}.anyCase(column) }
+func (d *postgresDB) clock() string                { return pgxQuerier{}.clock() }
+func (d *postgresDB) leafAction() string           { return pgxQuerier{}.leafAction() }
+func (d *postgresDB) leafActor() string            { return pgxQuerier{}.leafActor() }
+func (d *postgresDB) unquoted(actor string) string { return pgxQuerier{}.unquoted(actor) }
+func (d *postgresDB) anyCase(column string) string { return pgxQuerier{}.anyCase(column) }
+func (d *postgresDB) below(keys []string, first int) (condition, order string) {
+	return pgxQuerier{}.below(keys, first)
+}
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

@@ -190,7 +190,7 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 		if c.asked == "" {
 			continue
 		}
-		if f.Target == nil && places[0].condition == "" { // one target has few
+		if f.Target == nil && len(places[0].keys) == 0 { // one target has few
 			some, all, err := s.different(ctx, "inventory", c.column, "", nil)
 			if err != nil {
 				return nil, err
@@ -201,7 +201,7 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 			} else if all && len(some) <= maxAlike {
 				places = nil
 				for _, v := range some {
-					places = append(places, seek{c.column + " = @", []any{v}})
+					places = append(places, seek{[]string{c.column}, []any{v}})
 				}
 				continue
 			}
@@ -211,7 +211,7 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 	const key, order = "env, scope, team, address", " ORDER BY env, scope, team, address"
 	terms, parts := w.terms, make([]string, len(places))
 	for i, at := range places {
-		if w.terms = terms; at.condition != "" {
+		if w.terms = terms; len(at.keys) > 0 {
 			w.terms = append(slices.Clone(terms), w.fill(at))
 		}
 		parts[i] = fmt.Sprintf("SELECT "+key+" FROM (SELECT "+key+" FROM inventory%s%s%s) s%d", w.String(), order, limit, i)

@@ -55,7 +55,7 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 		if err != nil {
 			return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 		}
-		if looked += most; len(seeks) > 0 && seeks[0].condition != "" {
+		if looked += most; len(seeks) > 0 && len(seeks[0].keys) > 0 {
 			looked = maxLooked // they lie apart from each other: so many are enough
 		}
 		if from = end; len(found)+len(entries) > f.Limit {
@@ -67,11 +67,12 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 	return found, from, nil
 }
 
-// seek is a place of an index: the entries that it has are in the order of their
-// index in the log. One without a condition is the whole log.
+// seek is a place of an index, which begins with some expressions: the entries for
+// which these have some values are in the order of their index in the log. One
+// without expressions is the whole log.
 type seek struct {
-	condition string // with @ for each of its arguments
-	args      []any
+	keys []string
+	args []any
 }
 
 // remains is what no index has looked for.
@@ -117,10 +118,10 @@ func (s *Store) seeks(ctx context.Context, f EntryFilter) ([]seek, remains, erro
 	action := s.db.leafAction()
 	switch {
 	case f.Run != 0:
-		return []seek{{"run_id = @", []any{f.Run}}}, rest, nil
+		return []seek{{[]string{"run_id"}, []any{f.Run}}}, rest, nil
 	case f.Target != "":
 		rest.target = ""
-		return s.byAction(ctx, seek{"target = @", []any{f.Target}}, rest)
+		return s.byAction(ctx, seek{[]string{"target"}, []any{f.Target}}, rest)
 	case f.Actor != "":
 		actors, all, err := s.names(ctx, s.db.leafActor(), seek{}, func(name string) bool { return holds([]byte(name), f.Actor) })
 		if err != nil || !all || len(actors) > maxActors {
@@ -128,7 +129,7 @@ func (s *Store) seeks(ctx context.Context, f EntryFilter) ([]seek, remains, erro
 		}
 		var out []seek
 		for _, actor := range actors {
-			some, _, err := s.byAction(ctx, seek{s.db.leafActor() + " = @", []any{actor}}, remains{action: f.Action})
+			some, _, err := s.byAction(ctx, seek{[]string{s.db.leafActor()}, []any{actor}}, remains{action: f.Action})
 			if out = append(out, some...); err != nil || len(out) > maxSeeks {
 				return []seek{{}}, rest, err
 			}
@@ -137,7 +138,7 @@ func (s *Store) seeks(ctx context.Context, f EntryFilter) ([]seek, remains, erro
 	case f.Action != "":
 		rest.action = ""
 		if !strings.HasSuffix(f.Action, "*") {
-			return []seek{{action + " = @", []any{f.Action}}}, rest, nil
+			return []seek{{[]string{action}, []any{f.Action}}}, rest, nil
 		}
 		return s.byAction(ctx, seek{}, remains{action: f.Action, text: rest.text})
 	}
@@ -160,11 +161,7 @@ func (s *Store) byAction(ctx context.Context, at seek, rest remains) ([]seek, re
 	rest.action = ""
 	var out []seek
 	for _, name := range names {
-		one := seek{condition: action + " = @", args: append(slices.Clone(at.args), name)}
-		if at.condition != "" {
-			one.condition = at.condition + " AND " + one.condition
-		}
-		out = append(out, one)
+		out = append(out, seek{append(slices.Clone(at.keys), action), append(slices.Clone(at.args), name)})
 	}
 	return out, rest, nil
 }
@@ -196,14 +193,15 @@ func (s *Store) different(ctx context.Context, table, expression, condition stri
 	return out, len(out) <= maxNames, err
 }
 
-// fill puts a place's arguments among those of a statement, and gives its condition.
+// fill puts a place's values among the arguments of a statement, and gives its
+// condition.
 func (w *where) fill(at seek) string {
-	condition := at.condition
-	for _, arg := range at.args {
-		w.args = append(w.args, arg)
-		condition = strings.Replace(condition, "@", fmt.Sprintf("$%d", len(w.args)), 1)
+	terms := make([]string, len(at.keys))
+	for i, value := range at.args {
+		w.args = append(w.args, value)
+		terms[i] = fmt.Sprintf("%s = $%d", at.keys[i], len(w.args))
 	}
-	return condition
+	return strings.Join(terms, " AND ")
 }
 
 // nextEntries reads the next entries below an index at some places, and gives those
@@ -256,11 +254,9 @@ func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, mos
 	w := where{args: []any{before}}
 	parts := make([]string, len(seeks))
 	for i, at := range seeks {
-		condition := w.fill(at)
-		if condition != "" {
-			condition += " AND "
-		}
-		parts[i] = fmt.Sprintf("SELECT idx FROM (SELECT idx FROM audit_entries WHERE %sidx < $1 ORDER BY idx DESC LIMIT %d) s%d", condition, most, i)
+		condition, order := s.db.below(at.keys, len(w.args)+1)
+		w.args = append(w.args, at.args...)
+		parts[i] = fmt.Sprintf("SELECT idx FROM (SELECT idx FROM audit_entries WHERE %s ORDER BY %s LIMIT %d) s%d", condition, order, most, i)
 	}
 	rs, err := s.db.query(ctx, fmt.Sprintf("%s ORDER BY idx DESC LIMIT %d", strings.Join(parts, " UNION ALL "), most), w.args...)
 	if err != nil {

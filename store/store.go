@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -125,6 +126,11 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (database, 
 		return nil, fmt.Errorf("%w database URL: it does not parse as a Postgres URL", release.ErrInvalid)
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 8)
+	// A plan for any value takes a rare state for one of all runs, and looks through them.
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET plan_cache_mode = force_custom_plan")
+		return err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: opening the database: %w", release.ErrUnavailable, err)
