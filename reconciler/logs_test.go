@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -335,5 +336,44 @@ func TestFollowersOfARunElsewhere(t *testing.T) {
 	}
 	if len(got) != 52 || !slices.IsSortedFunc(got, func(a, b release.LogLine) int { return int(a.N - b.N) }) || got[51].N != 52 {
 		t.Errorf("got %s", numbered(got))
+	}
+}
+
+// BenchmarkALogOfAGigabyte reads a thousand lines at the end and in the middle of
+// one.
+func BenchmarkALogOfAGigabyte(b *testing.B) {
+	r := &Reconciler{Config: Config{Config: &config.Config{Server: config.Server{DataDir: b.TempDir()}}}, unpacking: make(chan struct{}, 1)}
+	path := r.path("7/1/plan/events.jsonl")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := bufio.NewWriterSize(f, 1<<20)
+	lines := int64(0)
+	for written := 0; written < 1<<30; {
+		lines++
+		n, _ := fmt.Fprintf(out, `{"format":1,"n":%d,"at":"2026-01-02T03:04:05Z","type":"log","stage":"plan","message":"%0150d"}`+"\n", lines, lines) // out remembers what went wrong
+		written += n
+	}
+	if err := errors.Join(out.Flush(), f.Close()); err != nil {
+		b.Fatal(err)
+	}
+	for name, q := range map[string]release.LogRange{"end": {Tail: 1000}, "middle": {From: lines / 2, To: lines/2 + 999}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				n := 0
+				l, err := r.newLogReader(b.Context(), 7, q, func(release.LogLine) error { n++; return nil })
+				if err == nil {
+					err = l.copy(b.Context(), true)
+				}
+				if err != nil && !errors.Is(err, errLogRead) || n != 1000 {
+					b.Fatalf("%d lines, %v", n, err)
+				}
+			}
+		})
 	}
 }
