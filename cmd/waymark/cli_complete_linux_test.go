@@ -34,6 +34,10 @@ func completable(t *testing.T) *cliWorld {
 	return w
 }
 
+// onBusyMachines is how often the tab key is pressed until what is wanted is
+// offered: a service that does not answer within a second offers nothing.
+const onBusyMachines = 20
+
 // offered is what `waymark __complete` gives for the last word, and the directive.
 func (w *cliWorld) offered(words ...string) (values []string, directive string) {
 	w.t.Helper()
@@ -89,10 +93,17 @@ func TestWhatIsOffered(t *testing.T) {
 		{"completion ", "bash zsh fish powershell", list},
 		{"runs e", "evidence", nothing},
 	} {
-		words := strings.Split(c.line, " ")
-		got, directive := w.offered(words...)
-		if strings.Join(got, " ") != c.want || directive != c.directive {
-			t.Errorf("%q: %q %s, want %q %s", c.line, strings.Join(got, " "), directive, c.want, c.directive)
+		var got, directive string
+		wanted := c.want + " " + c.directive
+		for range onBusyMachines {
+			var values []string
+			values, directive = w.offered(strings.Split(c.line, " ")...)
+			if got = strings.Join(values, " "); got+" "+directive == wanted {
+				break
+			}
+		}
+		if got+" "+directive != wanted {
+			t.Errorf("%q: %q %s, want %q %s", c.line, got, directive, c.want, c.directive)
 		}
 	}
 	if _, errs, code := w.run("--token", "tok", "runs", "list"); code != 0 {
@@ -256,13 +267,16 @@ func shellCompletes(t *testing.T, shell *exec.Cmd, set string) {
 		{"waymark tokens revoke n", "<waymark><tokens><revoke><nightly>"},
 		{"waymark freeze prod_eu-central-1/", "<waymark><freeze><prod_eu-central-1/research>"},
 	} {
-		begun := len(x.seen.String())
-		if got := typedIn(t, x, begun, c[0]); got != c[1] {
+		got := ""
+		for i := 0; i < onBusyMachines && got != c[1]; i++ {
+			got = typedIn(t, x, len(x.seen.String()), c[0])
+		}
+		if got != c[1] {
 			t.Errorf("%q and tab: %s, want %s", c[0], got, c[1])
 		}
 	}
 	begun := len(x.seen.String())
-	x.types("waymark status \t\t")
+	x.types("waymark status \t\t\t\t")
 	x.await(begun, "both targets", func(s string) bool {
 		return strings.Contains(s, "dev_us-east-1/research") && strings.Contains(s, "prod_eu-central-1/research")
 	})
@@ -293,10 +307,16 @@ func TestFishCompletes(t *testing.T) {
 		"waymark tokens revoke n":         "nightly\tof nightly\n",
 		"waymark runs list --target prod": "prod_eu-central-1/research\tnothing deployed\n",
 	} {
-		cmd := exec.Command(fish, "--no-config", "-c", "waymark completion fish | source; complete -C '"+line+"'")
-		cmd.Env = w.shell()
-		if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), want) {
-			t.Errorf("%q: %v, %q, want %q", line, err, out, want)
+		var out []byte
+		for i := 0; i < onBusyMachines && !strings.HasPrefix(string(out), want); i++ {
+			cmd := exec.Command(fish, "--no-config", "-c", "waymark completion fish | source; complete -C '"+line+"'")
+			cmd.Env = w.shell()
+			if out, err = cmd.Output(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !strings.HasPrefix(string(out), want) {
+			t.Errorf("%q: %q, want %q", line, out, want)
 		}
 	}
 }
