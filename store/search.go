@@ -120,7 +120,9 @@ func (s *Store) seeks(ctx context.Context, f EntryFilter) ([]seek, remains, erro
 	case f.Run != 0:
 		return []seek{{[]string{"run_id"}, []any{f.Run}}}, rest, nil
 	case f.Target != "":
-		rest.target = ""
+		if rest.target = ""; f.Action == "" {
+			return []seek{{[]string{"target"}, []any{f.Target}}}, rest, nil
+		}
 		return s.byAction(ctx, seek{[]string{"target"}, []any{f.Target}}, rest)
 	case f.Actor != "":
 		actors, all, err := s.names(ctx, s.db.leafActor(), seek{}, func(name string) bool { return holds([]byte(name), f.Actor) })
