@@ -171,11 +171,18 @@ func (c *Client) Unlock(ctx context.Context, t TargetRef, u Unlock) (LockList, e
 	return call[LockList](ctx, c, http.MethodPost, "targets/"+escape(t.Env, t.Scope, t.Team, "unlock"), nil, body)
 }
 
-// Logs copies the run's log to w as text lines. With follow it goes on until
-// the run ends or ctx does, and takes a log that breaks off up again.
-func (c *Client) Logs(ctx context.Context, id string, follow bool, w io.Writer) error {
-	if follow {
-		end, err := c.FollowLog(ctx, id, 0, func(l LogLine) error {
+// LogQuery says which lines of a log are wanted; the zero value is all that is there.
+type LogQuery struct {
+	From   int64 // number of the first line, from 1
+	Tail   int64 // without From: so many lines from the end of what is there
+	Follow bool  // and those to come, until the run ends
+}
+
+// Logs copies the run's log to w as text lines. Following, it goes on until the
+// run ends or ctx does, and takes a log that breaks off up again.
+func (c *Client) Logs(ctx context.Context, id string, q LogQuery, w io.Writer) error {
+	if q.Follow {
+		end, err := c.FollowLog(ctx, id, q, func(l LogLine) error {
 			_, err := fmt.Fprintln(w, l)
 			return err
 		})
@@ -184,7 +191,7 @@ func (c *Client) Logs(ctx context.Context, id string, follow bool, w io.Writer) 
 		}
 		return err
 	}
-	resp, err := c.send(ctx, http.MethodGet, "runs/"+escape(id)+"/logs", nil, nil)
+	resp, err := c.send(ctx, http.MethodGet, "runs/"+escape(id)+"/logs", query("from", number(q.From), "tail", number(q.Tail)), nil)
 	if err != nil {
 		return err
 	}

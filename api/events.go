@@ -150,20 +150,19 @@ func (c *Client) SearchLog(ctx context.Context, id, text string, from int64) (Lo
 // errDone ends a stream that has told all.
 var errDone = errors.New("done")
 
-// FollowLog hands a run's log to each, line by line, from line number from on (0
-// for all), until the run has ended; end is the state it ended in. A log that
-// breaks off is taken up again where it ended.
-func (c *Client) FollowLog(ctx context.Context, id string, from int64, each func(LogLine) error) (end LogEnd, err error) {
+// FollowLog hands the lines of a run's log to each, until the run has ended; end is
+// the state it ended in. A log that breaks off is taken up again where it ended.
+func (c *Client) FollowLog(ctx context.Context, id string, q LogQuery, each func(LogLine) error) (end LogEnd, err error) {
 	err = c.resume(ctx, func(ctx context.Context, alive func()) error {
-		q := query("follow", "true", "from", number(from))
-		return c.stream(ctx, "runs/"+escape(id)+"/logs", q, http.Header{}, func(m streamMessage) error {
+		params := query("follow", "true", "from", number(q.From), "tail", number(q.Tail))
+		return c.stream(ctx, "runs/"+escape(id)+"/logs", params, http.Header{}, func(m streamMessage) error {
 			alive()
 			var line LogLine
 			var err error
 			switch m.event {
 			case "line":
 				if err = json.Unmarshal([]byte(m.data), &line); err == nil {
-					from = max(from, line.N+1)
+					q.From = max(q.From, line.N+1) // which wins over Tail
 					return stopped(each(line))
 				}
 			case "end":

@@ -36,7 +36,7 @@ func TestLogsFollowLineByLine(t *testing.T) {
 	pr, pw := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := w.client.Logs(t.Context(), id, true, pw)
+		err := w.client.Logs(t.Context(), id, api.LogQuery{Follow: true}, pw)
 		pw.CloseWithError(io.EOF)
 		done <- err
 	}()
@@ -71,7 +71,7 @@ func TestLogsThatBreakOffAreNotTakenForWhole(t *testing.T) {
 	})
 	id := release.FormatID(w.admit("dev_us-east-1/research/1.0"))
 	var b strings.Builder
-	if err := w.client.Logs(t.Context(), id, false, &b); err == nil || !strings.Contains(err.Error(), "broke off") {
+	if err := w.client.Logs(t.Context(), id, api.LogQuery{}, &b); err == nil || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("got %v after %q", err, b.String())
 	}
 }
@@ -95,7 +95,7 @@ func TestReaderThatLeavesOrSleepsBlocksNothing(t *testing.T) {
 	id := release.FormatID(w.admit("dev_us-east-1/research/1.0"))
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { left <- w.client.Logs(ctx, id, true, stuck{ctx}) }()
+	go func() { left <- w.client.Logs(ctx, id, api.LogQuery{Follow: true}, stuck{ctx}) }()
 	<-began
 	if _, err := w.client.Targets(t.Context()); err != nil {
 		t.Errorf("another request: %v", err)
@@ -135,7 +135,7 @@ func TestLogLinesAreNumberedAndGoOn(t *testing.T) {
 	})
 	w.admit("dev_us-east-1/research/1.0")
 	var got []int64
-	end, err := w.client.FollowLog(t.Context(), "1", 2, func(l api.LogLine) error {
+	end, err := w.client.FollowLog(t.Context(), "1", api.LogQuery{From: 2}, func(l api.LogLine) error {
 		if l.Stage != "plan" || !l.At.Equal(testNow) || !strings.Contains(l.Text, evil) {
 			t.Errorf("line %+v", l)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/waymark-cd/waymark/release"
+
+	"github.com/waymark-cd/waymark/api"
 )
 
 // bigLog is how large the log is that is read from all sides. A gigabyte is the
@@ -148,7 +150,7 @@ func TestABigLogIsReadWhereItIsAskedFor(t *testing.T) {
 	}
 	began := time.Now()
 	counter := &lineCounter{}
-	if err := w.client.Logs(t.Context(), "1", false, counter); err != nil || counter.lines != lines+1 {
+	if err := w.client.Logs(t.Context(), "1", api.LogQuery{}, counter); err != nil || counter.lines != lines+1 {
 		t.Errorf("all of it: %d lines of %d, %v", counter.lines, lines, err)
 	}
 	grown := most()

@@ -164,7 +164,7 @@ func TestASlowServiceIsNotWaitedFor(t *testing.T) {
 
 // freeText are the flags whose values only whoever types can know.
 func freeText() []string {
-	return []string{"--reason", "--server", "--token", "--cursor", "--limit", "--after", "--from", "--to", "--text", "--digest", "--confirm",
+	return []string{"--reason", "--search", "--tail", "--server", "--token", "--cursor", "--limit", "--after", "--from", "--to", "--text", "--digest", "--confirm",
 		"--ref", "--name", "--user", "--group", "--key", "--profile", "--log-bucket", "--log-prefix", "--keep-days", "--keep-versions"}
 }
 

@@ -125,15 +125,51 @@ func newRunsShowCommand(g *globals) *cobra.Command {
 }
 
 func newRunsLogsCommand(g *globals) *cobra.Command {
-	var follow bool
+	var q api.LogQuery
+	var text string
 	cmd := &cobra.Command{Use: "logs ID", Short: "Print the log of a run", Args: runIDArg}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run ends, also over restarts of the service")
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on until the run ends, also over restarts of the service")
+	cmd.Flags().Int64VarP(&q.Tail, "tail", "n", 0, "begin so many lines before the end of what is there; 0: all of it")
+	cmd.Flags().StringVar(&text, "search", "", "print the lines that hold this text, whatever its case, with their numbers")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		search := cmd.Flags().Changed("search")
+		switch {
+		case q.Tail < 0:
+			return &exitError{exitUsage, fmt.Errorf("--tail %d: a number of lines is wanted, 0 for all of them", q.Tail)}
+		case search && text == "":
+			return &exitError{exitUsage, errors.New("--search: a text to look for is wanted")}
+		case search && (q.Follow || q.Tail > 0):
+			return &exitError{exitUsage, errors.New("--search looks at all that is there: leave out --follow and --tail")}
+		}
 		return g.withClient(func(c *api.Client) error {
-			return c.Logs(cmd.Context(), args[0], follow, &cleanWriter{w: g.stdout})
+			out := &cleanWriter{w: g.stdout}
+			if search {
+				return searchLog(cmd.Context(), c, args[0], text, out)
+			}
+			return c.Logs(cmd.Context(), args[0], q, out)
 		})
 	}
 	return cmd
+}
+
+// searchLog prints the lines of a run's log that hold a text. The service looks at
+// a bounded part of the log at each call.
+func searchLog(ctx context.Context, c *api.Client, id, text string, w io.Writer) error {
+	for from := int64(1); ; {
+		found, err := c.SearchLog(ctx, id, text, from)
+		if err != nil {
+			return err
+		}
+		for _, l := range found.Lines {
+			if _, err := fmt.Fprintf(w, "%d: %s\n", l.N, l); err != nil {
+				return err
+			}
+		}
+		if found.Next <= from {
+			return nil
+		}
+		from = found.Next
+	}
 }
 
 func newRunsWaitCommand(g *globals) *cobra.Command {

@@ -176,6 +176,8 @@ func TestExitCodes(t *testing.T) {
 		{"runs show", 2, "ID"},
 		{"runs show x1", 2, "runs list"},
 		{"runs logs 99", 3, "99"},
+		{"runs logs 99 --tail -1", 2, "--tail -1"},
+		{"runs logs 99 --tail 1 --search x", 2, "leave out --follow and --tail"},
 		{"runs wait " + done, 0, ""},
 		{"runs wait " + failed, 1, "failed"},
 		{"runs wait 99", 3, "99"},

@@ -284,7 +284,7 @@ func (d *demo) checkBoard(ctx context.Context, board []api.Target) error {
 			continue
 		}
 		fmt.Fprintf(d.g.stderr, "\nthe log of run %s:\n", t.LatestRun.ID)
-		if err := d.client.Logs(ctx, t.LatestRun.ID, false, d.g.stderr); err != nil {
+		if err := d.client.Logs(ctx, t.LatestRun.ID, api.LogQuery{}, d.g.stderr); err != nil {
 			return err
 		}
 		return &exitError{exitRunFailed, fmt.Errorf("%s did not deploy: %s", t.String(), t.LatestRun.Reason)}

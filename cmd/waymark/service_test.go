@@ -63,6 +63,13 @@ func TestOneTagOneApply(t *testing.T) {
 	}
 	wantText(t, w.mustCLI("status"), "dev_us-east-1/research", "1.0", r.Commit[:10], "succeeded")
 	wantText(t, w.mustCLI("runs", "logs", r.ID), "plan", "Creation complete")
+	all := strings.Split(w.mustCLI("runs", "logs", r.ID), "\n")
+	if last := strings.Split(w.mustCLI("runs", "logs", r.ID, "--tail", "2"), "\n"); !slices.Equal(last, all[len(all)-len(last):]) || len(last) != 4 { // two lines, how it ended, and nothing
+		t.Errorf("the last two lines: %q", last)
+	}
+	if found := w.mustCLI("runs", "logs", r.ID, "--search", "CREATION complete"); strings.Count(found, "\n") == 0 || strings.Count(found, "Creation complete") != strings.Count(found, "\n") {
+		t.Errorf("searched: %q", found)
+	}
 	wantText(t, w.mustCLI("audit", "verify"), "verified:")
 	if code, _, _ := w.cli("runs", "wait", r.ID); code != 0 {
 		t.Errorf("wait: exit %d", code)

@@ -110,7 +110,7 @@ func TestAThousandSlowLogReaders(t *testing.T) {
 	}
 	// One that takes all gets all, from where it was.
 	n := slow[0].last
-	end, err := w.client.FollowLog(t.Context(), "1", n+1, func(l api.LogLine) error {
+	end, err := w.client.FollowLog(t.Context(), "1", api.LogQuery{From: n + 1}, func(l api.LogLine) error {
 		if n++; l.N != n {
 			return fmt.Errorf("line %d came as %d", n, l.N)
 		}

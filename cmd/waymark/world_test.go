@@ -320,7 +320,7 @@ func (w *world) until(tag string, state release.State) api.Run {
 func (w *world) runLog(id string) string {
 	w.t.Helper()
 	var b strings.Builder
-	if err := w.client.Logs(w.t.Context(), id, false, &b); err != nil {
+	if err := w.client.Logs(w.t.Context(), id, api.LogQuery{}, &b); err != nil {
 		w.t.Fatal(err)
 	}
 	return b.String()
