@@ -270,19 +270,28 @@ func finder(selector, text string) string {
 		quote(selector), quote(text))
 }
 
-// click moves the mouse onto what a selector gives and that shows text, and clicks.
+// click moves the mouse onto what a selector gives and that shows text, and clicks,
+// once it lies still and nothing lies over it.
 func (b *browser) click(selector, text string) {
 	b.t.Helper()
 	b.await(fmt.Sprintf("%s with %q", selector, text), finder(selector, text))
-	at := mustEval[[]float64](b, `(() => {
-		const e = `+finder(selector, text)+`
-		e.scrollIntoView({block: "center", behavior: "instant"})
-		const r = e.getClientRects()[0], x = r.x + r.width / 2, y = r.y + r.height / 2
-		const top = document.elementFromPoint(x, y)
-		return top && (e.contains(top) || top.contains(e)) ? [x, y] : []
-	})()`)
-	if len(at) != 2 {
-		b.t.Fatalf("something lies over %s with %q, at %s", selector, text, b.where())
+	var at, before []float64
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	defer cancel()
+	err := poll(ctx, func() (bool, error) {
+		var err error
+		before = at
+		at, err = eval[[]float64](b, `(() => {
+			const e = `+finder(selector, text)+`
+			e.scrollIntoView({block: "center", behavior: "instant"})
+			const r = e.getClientRects()[0], x = r.x + r.width / 2, y = r.y + r.height / 2
+			const top = document.elementFromPoint(x, y)
+			return top && (e.contains(top) || top.contains(e)) ? [x, y] : []
+		})()`)
+		return err == nil && len(at) == 2 && slices.Equal(at, before), nil
+	})
+	if err != nil {
+		b.t.Fatalf("something lies over %s with %q, or it does not lie still, at %s:\n%s", selector, text, b.where(), b.text())
 	}
 	b.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at[0], at[1]), chromedp.MouseClickXY(at[0], at[1]))
 }
