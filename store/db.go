@@ -60,6 +60,8 @@ type tx interface {
 // database is one of the two engines.
 type database interface {
 	querier
+	// inTx does fn in a transaction. Where that ends in a deadlock fn is called again,
+	// so that what it leaves outside may not depend on an earlier call.
 	inTx(ctx context.Context, fn func(tx) error) error
 	ping(ctx context.Context) error
 	close() error
@@ -309,7 +311,22 @@ func (t *postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) 
 	return err
 }
 
-func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) error {
+// deadlocks is how often a transaction is tried that Postgres ends because of a
+// deadlock. What wakes several runs meets the queue at its own books, which takes
+// its rows in an order of its own.
+const deadlocks = 5
+
+func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) (err error) {
+	for range deadlocks {
+		err = d.tryTx(ctx, fn)
+		if of, ok := errors.AsType[*pgconn.PgError](err); !ok || of.Code != "40P01" {
+			break
+		}
+	}
+	return err
+}
+
+func (d *postgresDB) tryTx(ctx context.Context, fn func(tx) error) error {
 	return pgx.BeginFunc(ctx, d.pool, func(t pgx.Tx) error {
 		mine := &postgresTx{pgxQuerier: pgxQuerier{t}, tx: t, client: d.client}
 		if err := fn(mine); err != nil || !mine.any() {

@@ -50,6 +50,7 @@ func (s *Store) Start(ctx context.Context, id int64, worker string) (r Record, b
 		return Record{}, false, err
 	}
 	err = s.db.inTx(ctx, func(t tx) error {
+		began = false
 		if r, err = lockRun(ctx, t, id); err != nil {
 			return err
 		}
