@@ -28,7 +28,7 @@ type EntryFilter struct {
 const (
 	maxLooked = 4000 // entries that one search reads at most
 	maxNames  = 3000 // values of a column that are told apart
-	maxActors = 4    // actors that are looked for one by one
+	maxActors = 16   // actors that are looked for one by one
 	maxSeeks  = 400  // places of an index that one statement begins at; SQLite joins 500
 )
 
