@@ -114,17 +114,7 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 	driving.Heartbeat, driving.KeepState = cfg.Server.Heartbeat, runner.KeepState
 	driving.Rev = revs(remotes)
 	driving.JudgeTag = judgeTag
-	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
-		return s, err
-	}
-	if !cfg.Credentials.RunRole.IsZero() {
-		driving.Session = s.cloud.session
-	}
-	if s.telemetry != nil {
-		driving.Trace = maskedSpans(s.telemetry.Span, hide)
-	}
-	s.reconciler, err = reconciler.New(driving)
-	if err != nil {
+	if err := s.openReconciler(ctx, driving, hide); err != nil {
 		return s, err
 	}
 	if err := s.openQueues(log, registry); err != nil {
@@ -136,16 +126,37 @@ func newService(ctx context.Context, cfg *config.Config, options serveOptions, h
 	if err := s.openAudit(ctx, id, log, registry); err != nil {
 		return s, err
 	}
-	web, err := withIdentity(cfg, withPages(cfg, remotes, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
+	return s, s.openServer(id, remotes, log, registry)
+}
+
+// openReconciler makes what drives the runs, with what it needs beside its
+// configuration.
+func (s *service) openReconciler(ctx context.Context, driving reconciler.Config, hide *mask.Mask) (err error) {
+	if driving.Blobs, err = s.openBlobs(ctx); err != nil {
+		return err
+	}
+	if !s.cfg.Credentials.RunRole.IsZero() {
+		driving.Session = s.cloud.session
+	}
+	if s.telemetry != nil {
+		driving.Trace = maskedSpans(s.telemetry.Span, hide)
+	}
+	s.reconciler, err = reconciler.New(driving)
+	return err
+}
+
+// openServer makes what answers requests, over all that is open.
+func (s *service) openServer(id string, remotes map[string]reconciler.Remote, log *slog.Logger, registry *prometheus.Registry) error {
+	web, err := withIdentity(s.cfg, withPages(s.cfg, remotes, server.Config{Store: s.store, Decide: s.reconciler.Decide, Evidence: s.reconciler.Evidence,
 		Locks: s.reconciler.StateLocks, Unlock: s.reconciler.Unlock, Hint: s.reconciler.Hint, Order: s.reconciler.Order,
-		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(cfg), Notifications: notificationNames(cfg),
-		TraceID: s.traceID(), Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: cfg.Digest, Heartbeat: cfg.Server.Heartbeat,
+		Logs: s.reconciler.Logs, Ready: s.ready, FromRun: runner.CalledByRun, WebhookSecrets: webhookSecrets(s.cfg), Notifications: notificationNames(s.cfg),
+		TraceID: s.traceID(), Audit: s.auditAPI(), Drain: s.drain, Self: id, ConfigDigest: s.cfg.Digest, Heartbeat: s.cfg.Server.Heartbeat,
 		Version: versionText(), Logger: log, Registry: registry}))
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.server, err = server.New(web)
-	return s, err
+	return err
 }
 
 // Close frees everything, the last opened first.
