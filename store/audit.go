@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -72,12 +70,11 @@ func hashReader(ctx context.Context, q querier) tlog.HashReaderFunc {
 			return out, nil
 		}
 		place := map[int64]int{}
-		list := make([]string, len(indexes))
 		for i, x := range indexes {
 			place[x] = i
-			list[i] = strconv.FormatInt(x, 10)
 		}
-		rs, err := q.query(ctx, "SELECT idx, hash FROM audit_hashes WHERE idx IN ("+strings.Join(list, ", ")+")")
+		condition, list := q.oneOf("idx", 1, indexes)
+		rs, err := q.query(ctx, "SELECT idx, hash FROM audit_hashes WHERE "+condition, list)
 		if err != nil {
 			return nil, err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/waymark-cd/waymark/release"
 )
@@ -149,16 +148,17 @@ func (s *Store) newestRuns(ctx context.Context, where string, args []any) (map[r
 // deployedRuns gives the deployed runs. Of those that are not the newest of their
 // target it reads what names them.
 func (s *Store) deployedRuns(ctx context.Context, deployed map[release.Target]int64, newest map[release.Target]*release.Run) (map[int64]*release.Run, error) {
-	out, ids := map[int64]*release.Run{}, []string{"0"}
+	out, ids := map[int64]*release.Run{}, []int64{}
 	for target, id := range deployed {
 		if r := newest[target]; r != nil && r.ID == id {
 			out[id] = r
 		} else {
-			ids = append(ids, release.FormatID(id))
+			ids = append(ids, id)
 		}
 	}
+	condition, list := s.db.oneOf("id", 1, ids)
 	rs, err := s.db.query(ctx, `SELECT id, kind, repository, release_id, tag, version, commit_id, env, scope, team, account, state, outputs, created_by,
-		created_at, started_at, finished_at FROM runs WHERE id IN (`+strings.Join(ids, ", ")+")")
+		created_at, started_at, finished_at FROM runs WHERE `+condition, list)
 	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}

@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,6 +37,9 @@ type querier interface {
 	// below $1, and the order in which the index has them, the newest first. The
 	// values of the keys are the parameters from first on.
 	below(keys []string, first int) (condition, order string)
+	// oneOf is the condition that a column is one of some numbers, which are the one
+	// parameter $place: the text of the statement is the same for all of them.
+	oneOf(column string, place int, numbers []int64) (condition string, arg any)
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -114,19 +115,15 @@ type sqlRows struct{ *sql.Rows }
 
 func (r sqlRows) Close() { _ = r.Rows.Close() }
 
-var (
-	parameter = regexp.MustCompile(`\$(\d+)`)
-	numbered  sync.Map // query with $1 -> query with ?1
-)
-
-// questionMarks turns $1 into SQLite's ?1, once per statement.
+// questionMarks turns $1 into SQLite's ?1.
 func questionMarks(query string) string {
-	if q, ok := numbered.Load(query); ok {
-		return q.(string)
+	out := []byte(query)
+	for i, c := range out {
+		if c == '$' && i+1 < len(out) && '0' <= out[i+1] && out[i+1] <= '9' {
+			out[i] = '?'
+		}
 	}
-	q := parameter.ReplaceAllString(query, "?$1")
-	numbered.Store(query, q)
-	return q
+	return string(out)
 }
 
 func (q sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
@@ -166,6 +163,10 @@ func (sqlQuerier) below(keys []string, first int) (condition, order string) {
 		condition += fmt.Sprintf("%s = $%d AND ", key, first+i)
 	}
 	return condition + "idx < $1", "idx DESC"
+}
+
+func (sqlQuerier) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, place), jsonText(numbers)
 }
 
 type sqliteTx struct {
@@ -225,6 +226,9 @@ func (d *sqliteDB) unquoted(actor string) string { return actor }
 func (d *sqliteDB) anyCase(column string) string { return column }
 func (d *sqliteDB) below(keys []string, first int) (condition, order string) {
 	return sqlQuerier{}.below(keys, first)
+}
+func (d *sqliteDB) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
+	return sqlQuerier{}.oneOf(column, place, numbers)
 }
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
@@ -287,6 +291,10 @@ func (pgxQuerier) below(keys []string, first int) (condition, order string) {
 	row := strings.Join(append(slices.Clone(keys), "idx"), ", ")
 	value := func(index string) string { return strings.Join(append(slices.Clone(places), index), ", ") }
 	return fmt.Sprintf("(%s) >= (%s) AND (%[1]s) < (%[3]s)", row, value("0"), value("$1")), order + "idx DESC"
+}
+
+func (pgxQuerier) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
+	return fmt.Sprintf("%s = ANY($%d)", column, place), numbers
 }
 
 type postgresTx struct {
@@ -354,6 +362,9 @@ func (d *postgresDB) unquoted(actor string) string { return pgxQuerier{}.unquote
 func (d *postgresDB) anyCase(column string) string { return pgxQuerier{}.anyCase(column) }
 func (d *postgresDB) below(keys []string, first int) (condition, order string) {
 	return pgxQuerier{}.below(keys, first)
+}
+func (d *postgresDB) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
+	return pgxQuerier{}.oneOf(column, place, numbers)
 }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

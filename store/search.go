@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -214,9 +212,12 @@ func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, mos
 		return nil, 0, err
 	}
 	var w where
-	w.terms = []string{"idx IN (" + strings.Join(places, ", ") + ")"}
-	if last := places[len(places)-1]; strconv.FormatInt(before-int64(len(places)), 10) == last { // without a gap
-		w.terms = []string{"idx >= " + last, "idx < " + strconv.FormatInt(before, 10)}
+	if last := places[len(places)-1]; before-int64(len(places)) == last { // without a gap
+		w.and("idx >=", last)
+		w.and("idx <", before)
+	} else {
+		condition, list := s.db.oneOf("idx", 1, places)
+		w.terms, w.args = []string{condition}, []any{list}
 	}
 	for _, part := range []string{rest.text, rest.actor} {
 		if isPlain(part) {
@@ -243,13 +244,13 @@ func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, mos
 		}
 	}
 	if len(places) == most { // otherwise there are no others
-		end, err = strconv.ParseInt(places[most-1], 10, 64)
+		end = places[most-1]
 	}
-	return found, end, errors.Join(err, rs.Err())
+	return found, end, rs.Err()
 }
 
-// nextIndexes lists the next entries below an index at some places, as text.
-func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, most int) ([]string, error) {
+// nextIndexes lists the next entries below an index at some places.
+func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, most int) ([]int64, error) {
 	if len(seeks) == 0 {
 		return nil, nil
 	}
@@ -264,11 +265,7 @@ func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, mos
 	if err != nil {
 		return nil, err
 	}
-	return collect(rs, func(r rows) (string, error) {
-		var index int64
-		err := r.Scan(&index)
-		return strconv.FormatInt(index, 10), err
-	})
+	return collect(rs, func(r rows) (index int64, err error) { return index, r.Scan(&index) })
 }
 
 // isPlain reports whether a text is there, and stands in a leaf as it is typed: of

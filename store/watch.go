@@ -233,11 +233,8 @@ func (s *Store) RunsByID(ctx context.Context, ids []int64) ([]release.Run, error
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	list := make([]string, len(ids))
-	for i, id := range ids {
-		list[i] = strconv.FormatInt(id, 10)
-	}
-	rs, err := s.db.query(ctx, "SELECT "+runColumns+" FROM runs WHERE id IN ("+strings.Join(list, ", ")+") ORDER BY id")
+	condition, list := s.db.oneOf("id", 1, ids)
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+" FROM runs WHERE "+condition+" ORDER BY id", list)
 	if err != nil {
 		return nil, fmt.Errorf("reading runs: %w", err)
 	}
