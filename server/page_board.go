@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/waymark-cd/waymark/api"
 	"github.com/waymark-cd/waymark/identity"
 	"github.com/waymark-cd/waymark/page"
@@ -65,19 +67,33 @@ func (s *Server) loadBoard(ctx context.Context, filter page.BoardFilter) (page.B
 	if err != nil {
 		return page.Board{}, err
 	}
-	targets, err1 := s.targets(ctx, within)
-	runs, _, err2 := s.cfg.Store.Runs(ctx, store.RunFilter{Within: within, Limit: recentRuns})
-	refused, _, err3 := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Within: within, Decision: release.Refused, Limit: refusedTags})
-	instances, err4 := s.boardInstances(ctx)
-	freezes, err5 := s.listFreezes(ctx, &freezesInput{})
-	b := page.Board{Filter: filter, Total: len(targets), Runs: mapped(runs, wireRun), Refused: mapped(refused, wireRelease),
-		Freezes: freezes.Freezes, Instances: instances}
+	b := page.Board{Filter: filter}
+	var targets []store.TargetStatus
+	var now time.Time
+	var g errgroup.Group
+	g.Go(func() (err error) { targets, err = s.cfg.Store.Board(ctx); return err })
+	g.Go(func() (err error) { now, err = s.loadAround(ctx, within, &b); return err })
+	if err := g.Wait(); err != nil {
+		return b, err
+	}
+	targets = inSight(within, targets)
+	b.Total = len(targets)
 	fillBoard(&b, mapped(targets, wireTarget))
-	now, err6 := s.cfg.Store.Clock(ctx)
 	for i := range b.Envs {
 		b.Envs[i].Closed = s.envClosed(b.Envs[i], now)
 	}
-	return b, errors.Join(err1, err2, err3, err4, err5, err6)
+	return b, nil
+}
+
+// loadAround reads what stands around the targets, and the database's time.
+func (s *Server) loadAround(ctx context.Context, within []store.Scope, b *page.Board) (time.Time, error) {
+	runs, _, err1 := s.cfg.Store.Runs(ctx, store.RunFilter{Within: within, Limit: recentRuns})
+	refused, _, err2 := s.cfg.Store.Releases(ctx, store.ReleaseFilter{Within: within, Decision: release.Refused, Limit: refusedTags})
+	instances, err3 := s.boardInstances(ctx)
+	freezes, err4 := s.listFreezes(ctx, &freezesInput{})
+	now, err5 := s.cfg.Store.Clock(ctx)
+	b.Runs, b.Refused, b.Instances, b.Freezes = mapped(runs, wireRun), mapped(refused, wireRelease), instances, freezes.Freezes
+	return now, errors.Join(err1, err2, err3, err4, err5)
 }
 
 // envClosed says why nothing may change now in some or all of what is shown of an

@@ -23,14 +23,13 @@ func (s *Server) listTargets(ctx context.Context, _ *noInput) (api.TargetList, e
 	if err != nil {
 		return api.TargetList{}, err
 	}
-	targets, err := s.targets(ctx, within)
-	return api.TargetList{Targets: mapped(targets, wireTarget)}, err
+	all, err := s.cfg.Store.Targets(ctx)
+	return api.TargetList{Targets: mapped(inSight(within, all), wireTarget)}, err
 }
 
-// targets reads the targets of these scopes.
-func (s *Server) targets(ctx context.Context, within []store.Scope) ([]store.TargetStatus, error) {
-	all, err := s.cfg.Store.Targets(ctx)
-	return slices.DeleteFunc(all, func(t store.TargetStatus) bool { return !store.InSight(within, t.Target) }), err
+// inSight leaves the targets of these scopes.
+func inSight(within []store.Scope, all []store.TargetStatus) []store.TargetStatus {
+	return slices.DeleteFunc(all, func(t store.TargetStatus) bool { return !store.InSight(within, t.Target) })
 }
 
 type targetInput struct {

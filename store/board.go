@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/waymark-cd/waymark/release"
 )
 
@@ -64,8 +66,8 @@ func scanRelease(r scanner) (v release.Release, err error) {
 type TargetStatus struct {
 	Target release.Target
 	TargetInfo
-	// Deployed is the last deploy or rollback that succeeded: what names it, its times
-	// and its outputs; nil before the first.
+	// Deployed is the last deploy or rollback that succeeded: what names it, and its
+	// times; nil before the first.
 	Deployed *release.Run
 	Latest   *release.Run // the newest run that may have changed it
 	// Destroyed is the run that removed what was deployed, where nothing came after it.
@@ -75,13 +77,19 @@ type TargetStatus struct {
 // Targets returns every target that was ever admitted: by environment and team,
 // the global scope first.
 func (s *Store) Targets(ctx context.Context) ([]TargetStatus, error) {
-	return s.targets(ctx, "", nil)
+	return s.targets(ctx, "", nil, false)
+}
+
+// Board returns what Targets does, with less: of the newest runs what names them and
+// how they stand, and no backends.
+func (s *Store) Board(ctx context.Context) ([]TargetStatus, error) {
+	return s.targets(ctx, "", nil, true)
 }
 
 // Target returns one target, or release.ErrNotFound where nothing was ever
 // admitted for it.
 func (s *Store) Target(ctx context.Context, t release.Target) (TargetStatus, error) {
-	all, err := s.targets(ctx, " WHERE env = $1 AND scope = $2 AND team = $3", []any{t.Env, t.Scope, t.Team})
+	all, err := s.targets(ctx, " WHERE env = $1 AND scope = $2 AND team = $3", []any{t.Env, t.Scope, t.Team}, false)
 	if err != nil {
 		return TargetStatus{}, err
 	}
@@ -91,37 +99,20 @@ func (s *Store) Target(ctx context.Context, t release.Target) (TargetStatus, err
 	return all[0], nil
 }
 
-func (s *Store) targets(ctx context.Context, where string, args []any) ([]TargetStatus, error) {
-	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id FROM targets`+where+
-		` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
-	if err != nil {
+// targets reads the three parts of the targets side by side: most of it is waiting
+// for the database, and reading what runs hold.
+func (s *Store) targets(ctx context.Context, where string, args []any, brief bool) (out []TargetStatus, err error) {
+	var newest, deployed map[release.Target]*release.Run
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { out, err = s.bareTargets(ctx, where, args, brief); return err })
+	g.Go(func() (err error) { newest, err = s.newestRuns(ctx, where, args, brief); return err })
+	g.Go(func() (err error) { deployed, err = s.deployedRuns(ctx, where, args); return err })
+	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
-	}
-	deployed := map[release.Target]int64{}
-	out, err := collect(rs, func(r rows) (TargetStatus, error) {
-		var v TargetStatus
-		var backend string
-		var run int64
-		if err := r.Scan(&v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Account, &v.Region, &backend, &run); err != nil {
-			return v, err
-		}
-		deployed[v.Target] = run
-		return v, json.Unmarshal([]byte(backend), &v.Backend)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing targets: %w", err)
-	}
-	newest, err := s.newestRuns(ctx, where, args)
-	if err != nil {
-		return nil, err
-	}
-	byID, err := s.deployedRuns(ctx, deployed, newest)
-	if err != nil {
-		return nil, err
 	}
 	for i := range out {
 		latest := newest[out[i].Target]
-		out[i].Latest, out[i].Deployed = latest, byID[deployed[out[i].Target]]
+		out[i].Latest, out[i].Deployed = latest, deployed[out[i].Target]
 		if latest != nil && latest.Kind == release.Destroy && latest.State == release.Succeeded {
 			out[i].Destroyed = latest
 		}
@@ -129,51 +120,64 @@ func (s *Store) targets(ctx context.Context, where string, args []any) ([]Target
 	return out, nil
 }
 
+func (s *Store) bareTargets(ctx context.Context, where string, args []any, brief bool) ([]TargetStatus, error) {
+	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend FROM targets`+where+
+		` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rs, func(r rows) (v TargetStatus, err error) {
+		var backend string
+		if err := r.Scan(&v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Account, &v.Region, &backend); err != nil {
+			return v, err
+		}
+		if brief {
+			return v, nil
+		}
+		return v, json.Unmarshal([]byte(backend), &v.Backend)
+	})
+}
+
 // newestRuns reads the newest run of each target, speculative ones and looks for
 // drift apart.
-func (s *Store) newestRuns(ctx context.Context, where string, args []any) (map[release.Target]*release.Run, error) {
-	rs, err := s.db.query(ctx, "SELECT "+runColumns+` FROM runs WHERE id IN (SELECT (SELECT r.id FROM runs r
-		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1) FROM targets`+where+")", args...)
-	if err != nil {
-		return nil, fmt.Errorf("listing targets: %w", err)
+func (s *Store) newestRuns(ctx context.Context, where string, args []any, brief bool) (map[release.Target]*release.Run, error) {
+	columns, scan := runColumns, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err }
+	if brief {
+		columns, scan = nameColumns, scanName
 	}
-	out := map[release.Target]*release.Run{}
-	runs, err := collect(rs, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err })
+	rs, err := s.db.query(ctx, `WITH newest AS MATERIALIZED (SELECT (SELECT r.id FROM runs r
+		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1) AS run_id FROM targets`+where+`)
+		SELECT `+columns+" FROM newest JOIN runs ON id = run_id", args...)
+	return byTarget(rs, err, scan)
+}
+
+// deployedRuns reads of the run that is deployed to each target what names it.
+func (s *Store) deployedRuns(ctx context.Context, where string, args []any) (map[release.Target]*release.Run, error) {
+	rs, err := s.db.query(ctx, "SELECT "+nameColumns+" FROM runs WHERE id IN (SELECT deployed_run_id FROM targets"+where+")", args...)
+	return byTarget(rs, err, scanName)
+}
+
+// nameColumns are what scanName reads: what names a run, and how it stands.
+const nameColumns = `id, kind, repository, release_id, tag, ref, version, commit_id, env, scope, team, account, state, reason, created_by,
+	created_at, started_at, finished_at, wait_until`
+
+func scanName(row rows) (r release.Run, err error) {
+	var created, started, finished, waitUntil int64
+	err = row.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Ref, &r.Version, &r.Commit, &r.Target.Env, &r.Target.Scope, &r.Target.Team,
+		&r.Account, &r.State, &r.Reason, &r.CreatedBy, &created, &started, &finished, &waitUntil)
+	r.CreatedAt, r.StartedAt, r.FinishedAt, r.WaitUntil = fromMillis(created), fromMillis(started), fromMillis(finished), fromMillis(waitUntil)
+	return r, err
+}
+
+// byTarget collects runs of which a target has one.
+func byTarget(rs rows, err error, scan func(rows) (release.Run, error)) (map[release.Target]*release.Run, error) {
+	if err != nil {
+		return nil, err
+	}
+	runs, err := collect(rs, scan)
+	out := make(map[release.Target]*release.Run, len(runs))
 	for i := range runs {
 		out[runs[i].Target] = &runs[i]
 	}
-	return out, err
-}
-
-// deployedRuns gives the deployed runs. Of those that are not the newest of their
-// target it reads what names them.
-func (s *Store) deployedRuns(ctx context.Context, deployed map[release.Target]int64, newest map[release.Target]*release.Run) (map[int64]*release.Run, error) {
-	out, ids := map[int64]*release.Run{}, []int64{}
-	for target, id := range deployed {
-		if r := newest[target]; r != nil && r.ID == id {
-			out[id] = r
-		} else {
-			ids = append(ids, id)
-		}
-	}
-	condition, list := s.db.oneOf("id", 1, ids)
-	rs, err := s.db.query(ctx, `SELECT id, kind, repository, release_id, tag, version, commit_id, env, scope, team, account, state, outputs, created_by,
-		created_at, started_at, finished_at FROM runs WHERE `+condition, list)
-	if err != nil {
-		return nil, fmt.Errorf("listing targets: %w", err)
-	}
-	_, err = collect(rs, func(row rows) (int64, error) {
-		var r release.Run
-		var outputs string
-		var created, started, finished int64
-		err := row.Scan(&r.ID, &r.Kind, &r.Repository, &r.ReleaseID, &r.Tag, &r.Version, &r.Commit, &r.Target.Env, &r.Target.Scope, &r.Target.Team,
-			&r.Account, &r.State, &outputs, &r.CreatedBy, &created, &started, &finished)
-		if err == nil {
-			err = json.Unmarshal([]byte(outputs), &r.Outputs)
-		}
-		r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)
-		out[r.ID] = &r
-		return r.ID, err
-	})
 	return out, err
 }

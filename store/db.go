@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -33,13 +32,16 @@ type querier interface {
 	unquoted(actor string) string
 	// anyCase is a column for LIKE with a pattern in lower case.
 	anyCase(column string) string
-	// below is the condition for entries of the audit log at a place of an index and
-	// below $1, and the order in which the index has them, the newest first. The
-	// values of the keys are the parameters from first on.
-	below(keys []string, first int) (condition, order string)
+	// newestAt selects the number of a place and the indexes of its newest entries of
+	// the audit log below $1, the newest first and so many of each place. A place is
+	// where the keys, with which an index begins, have the values of $2 and so on.
+	newestAt(keys []string, places [][]any, each int) (query string, args []any)
 	// oneOf is the condition that a column is one of some numbers, which are the one
 	// parameter $place: the text of the statement is the same for all of them.
 	oneOf(column string, place int, numbers []int64) (condition string, arg any)
+	// amid is oneOf for many texts, among which a row that is read in another order is
+	// sooner found than by an index of the column.
+	amid(column string, place int, texts []string) (condition string, arg any)
 }
 
 // tx is a querier inside a transaction that can also queue a job.
@@ -158,15 +160,22 @@ func (sqlQuerier) leafActor() string {
 func (sqlQuerier) unquoted(actor string) string { return actor }
 func (sqlQuerier) anyCase(column string) string { return column } // its LIKE is for any case
 
-func (sqlQuerier) below(keys []string, first int) (condition, order string) {
+func (sqlQuerier) newestAt(keys []string, places [][]any, each int) (query string, args []any) {
+	condition := ""
 	for i, key := range keys {
-		condition += fmt.Sprintf("%s = $%d AND ", key, first+i)
+		condition += fmt.Sprintf("%s = (p.value ->> %d) AND ", key, i)
 	}
-	return condition + "idx < $1", "idx DESC"
+	return fmt.Sprintf(`SELECT p.key, e.value FROM json_each($2) p, json_each((SELECT json_group_array(idx)
+		FROM (SELECT idx FROM audit_entries WHERE %sidx < $1 ORDER BY idx DESC LIMIT %d))) e ORDER BY e.value DESC`, condition, each), []any{jsonText(places)}
 }
 
 func (sqlQuerier) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, place), jsonText(numbers)
+}
+
+// A plus keeps SQLite from the column's index.
+func (sqlQuerier) amid(column string, place int, texts []string) (condition string, arg any) {
+	return fmt.Sprintf("+%s IN (SELECT value FROM json_each($%d))", column, place), jsonText(texts)
 }
 
 type sqliteTx struct {
@@ -224,11 +233,14 @@ func (d *sqliteDB) leafAction() string           { return sqlQuerier{}.leafActio
 func (d *sqliteDB) leafActor() string            { return sqlQuerier{}.leafActor() }
 func (d *sqliteDB) unquoted(actor string) string { return actor }
 func (d *sqliteDB) anyCase(column string) string { return column }
-func (d *sqliteDB) below(keys []string, first int) (condition, order string) {
-	return sqlQuerier{}.below(keys, first)
+func (d *sqliteDB) newestAt(keys []string, places [][]any, each int) (query string, args []any) {
+	return sqlQuerier{}.newestAt(keys, places, each)
 }
 func (d *sqliteDB) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
 	return sqlQuerier{}.oneOf(column, place, numbers)
+}
+func (d *sqliteDB) amid(column string, place int, texts []string) (condition string, arg any) {
+	return sqlQuerier{}.amid(column, place, texts)
 }
 func (d *sqliteDB) ping(ctx context.Context) error { return d.db.PingContext(ctx) }
 func (d *sqliteDB) close() error                   { return d.db.Close() }
@@ -264,12 +276,10 @@ func (q pgxQuerier) row(ctx context.Context, query string, args ...any) scanner 
 
 func (pgxQuerier) clock() string { return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint" }
 
-// Postgres 15 reads no JSON that may be broken: these are the first of their names
-// in a leaf, with quotes and all else as JSON escapes it.
-func (pgxQuerier) leafAction() string { return `substring(leaf, '"action":"([^"]*)"')` }
-func (pgxQuerier) leafActor() string {
-	return `substring(leaf, '"actor":"((?:[^"\\]|\\.)*)"')`
-}
+// These are columns: the first of their names in a leaf, with quotes and all else as
+// JSON escapes it, for Postgres 15 reads no JSON that may be broken.
+func (pgxQuerier) leafAction() string { return "action" }
+func (pgxQuerier) leafActor() string  { return "actor" }
 func (pgxQuerier) unquoted(actor string) string {
 	var out string
 	if json.Unmarshal([]byte(`"`+actor+`"`), &out) != nil {
@@ -282,19 +292,34 @@ func (pgxQuerier) anyCase(column string) string { return "lower(" + column + ")"
 
 // Postgres, told that the keys are equal to values, may walk the whole log backwards
 // in the hope of some soon. In the order of the keys it has the index alone.
-func (pgxQuerier) below(keys []string, first int) (condition, order string) {
-	places := make([]string, len(keys))
+func (pgxQuerier) newestAt(keys []string, places [][]any, each int) (query string, args []any) {
+	var columns, lists, values, order string
 	for i, key := range keys {
-		places[i] = fmt.Sprintf("$%d", first+i)
+		kind, list := "text", make([]any, len(places))
+		for n, place := range places {
+			list[n] = place[i]
+		}
+		if _, number := list[0].(int64); number {
+			kind = "bigint"
+		}
+		args = append(args, list)
+		columns += key + ", "
 		order += key + " DESC, "
+		values += fmt.Sprintf("k%d, ", i)
+		lists += fmt.Sprintf("$%d::%s[], ", i+2, kind)
 	}
-	row := strings.Join(append(slices.Clone(keys), "idx"), ", ")
-	value := func(index string) string { return strings.Join(append(slices.Clone(places), index), ", ") }
-	return fmt.Sprintf("(%s) >= (%s) AND (%[1]s) < (%[3]s)", row, value("0"), value("$1")), order + "idx DESC"
+	return fmt.Sprintf(`SELECT n - 1, idx FROM unnest(%[1]s) WITH ORDINALITY p(%[2]sn) CROSS JOIN LATERAL
+		(SELECT idx FROM audit_entries WHERE (%[3]sidx) >= (%[2]s0) AND (%[3]sidx) < (%[2]s$1) ORDER BY %[4]sidx DESC LIMIT %[5]d) e ORDER BY idx DESC`,
+		strings.TrimSuffix(lists, ", "), values, columns, order, each), args
 }
 
 func (pgxQuerier) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
 	return fmt.Sprintf("%s = ANY($%d)", column, place), numbers
+}
+
+// Postgres knows how often each text is there.
+func (pgxQuerier) amid(column string, place int, texts []string) (condition string, arg any) {
+	return fmt.Sprintf("%s = ANY($%d)", column, place), texts
 }
 
 type postgresTx struct {
@@ -360,11 +385,14 @@ func (d *postgresDB) leafAction() string           { return pgxQuerier{}.leafAct
 func (d *postgresDB) leafActor() string            { return pgxQuerier{}.leafActor() }
 func (d *postgresDB) unquoted(actor string) string { return pgxQuerier{}.unquoted(actor) }
 func (d *postgresDB) anyCase(column string) string { return pgxQuerier{}.anyCase(column) }
-func (d *postgresDB) below(keys []string, first int) (condition, order string) {
-	return pgxQuerier{}.below(keys, first)
+func (d *postgresDB) newestAt(keys []string, places [][]any, each int) (query string, args []any) {
+	return pgxQuerier{}.newestAt(keys, places, each)
 }
 func (d *postgresDB) oneOf(column string, place int, numbers []int64) (condition string, arg any) {
 	return pgxQuerier{}.oneOf(column, place, numbers)
+}
+func (d *postgresDB) amid(column string, place int, texts []string) (condition string, arg any) {
+	return pgxQuerier{}.amid(column, place, texts)
 }
 func (d *postgresDB) ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 func (d *postgresDB) close() error                   { d.pool.Close(); return nil }

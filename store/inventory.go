@@ -179,7 +179,7 @@ const maxAlike = 50
 // code of many targets is the same: they are picked out among the different ones, so
 // that an index leads to their resources. Where they are many, the next is not far.
 func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit string) (rows, error) {
-	places := []seek{{}}
+	by, places := "", []string{""} // the column whose index leads to them, and its values
 	for _, c := range []struct {
 		column, asked string
 		fits          func(string) bool
@@ -190,19 +190,21 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 		if c.asked == "" {
 			continue
 		}
-		if f.Target == nil && len(places[0].keys) == 0 { // one target has few
+		if f.Target == nil { // one target has few
 			some, all, err := s.different(ctx, "inventory", c.column, "", nil)
 			if err != nil {
 				return nil, err
 			}
-			if some = slices.DeleteFunc(some, func(v string) bool { return !c.fits(v) }); all && len(some) == 0 {
+			switch some = slices.DeleteFunc(some, func(v string) bool { return !c.fits(v) }); {
+			case all && len(some) == 0:
 				w.terms = append(w.terms, "1 = 0")
 				continue
-			} else if all && len(some) <= maxAlike {
-				places = nil
-				for _, v := range some {
-					places = append(places, seek{[]string{c.column}, []any{v}})
-				}
+			case all && len(some) <= maxAlike && by == "":
+				by, places = c.column, some
+				continue
+			case all:
+				condition, list := s.db.amid(c.column, len(w.args)+1, some)
+				w.terms, w.args = append(w.terms, condition), append(w.args, list)
 				continue
 			}
 		}
@@ -210,9 +212,9 @@ func (s *Store) resources(ctx context.Context, w where, f InventoryFilter, limit
 	}
 	const key, order = "env, scope, team, address", " ORDER BY env, scope, team, address"
 	terms, parts := w.terms, make([]string, len(places))
-	for i, at := range places {
-		if w.terms = terms; len(at.keys) > 0 {
-			w.terms = append(slices.Clone(terms), w.fill(at))
+	for i, value := range places {
+		if w.terms = slices.Clone(terms); by != "" {
+			w.and(by+" =", value)
 		}
 		parts[i] = fmt.Sprintf("SELECT "+key+" FROM (SELECT "+key+" FROM inventory%s%s%s) s%d", w.String(), order, limit, i)
 	}

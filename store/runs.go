@@ -81,6 +81,12 @@ func scanRun(sc scanner) (Record, error) {
 	if r.Stages, err = decodeStages(stages); err != nil {
 		return Record{}, fmt.Errorf("reading run %d: %w", r.ID, err)
 	}
+	if n, ok := readCounts(changes, [3]string{"add", "change", "destroy"}); ok {
+		r.Changes, changes = release.Changes{Add: n[0], Change: n[1], Destroy: n[2]}, "null"
+	}
+	if n, ok := readCounts(findings, [3]string{"error", "warning", "notice"}); ok {
+		r.Findings, findings = release.FindingCount{Error: n[0], Warning: n[1], Notice: n[2]}, "null"
+	}
 	for _, f := range []struct {
 		text string
 		into any
@@ -141,22 +147,11 @@ type RunFilter struct {
 // empty at the end. A cursor that was not ours is release.ErrInvalid.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]release.Run, string, error) {
 	var w where
-	// Of one target most runs have succeeded, and few have not: an index of the other
-	// filter, or of the state, leads to what is rare. Appending nothing keeps SQLite,
-	// which counts no rows, from an index of all targets.
-	state, kind := "state =", "kind ="
-	if f.Target != nil && f.State != "" && f.Kind != "" {
-		if f.State == release.Succeeded {
-			state = "state || '' ="
-		} else {
-			kind = "kind || '' ="
-		}
-	}
 	if f.State != "" {
-		w.and(state, string(f.State))
+		w.and("state =", string(f.State))
 	}
 	if f.Kind != "" {
-		w.and(kind, string(f.Kind))
+		w.and("kind =", string(f.Kind))
 	}
 	limit, err := w.page(f.Cursor, f.Limit)
 	if err != nil {

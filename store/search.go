@@ -27,7 +27,7 @@ const (
 	maxLooked = 4000 // entries that one search reads at most
 	maxNames  = 3000 // values of a column that are told apart
 	maxActors = 16   // actors that are looked for one by one
-	maxSeeks  = 400  // places of an index that one statement begins at; SQLite joins 500
+	apart     = 16   // times as long as one of the next takes to read an entry at a place of an index
 )
 
 // Search returns the newest entries that a filter selects, newest first, and the
@@ -39,7 +39,7 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 		f.Limit = 50
 	}
 	f.Limit = min(f.Limit, maxEntries)
-	seeks, rest, err := s.seeks(ctx, f)
+	in, rest, err := s.seeks(ctx, f)
 	if err != nil {
 		return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 	}
@@ -49,12 +49,12 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 		if rest.any() {
 			most = maxLooked / 8
 		}
-		entries, end, err := s.nextEntries(ctx, seeks, from, most, rest)
+		entries, read, end, err := s.nextEntries(ctx, in, from, most, rest)
 		if err != nil {
 			return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 		}
-		if looked += most; len(seeks) > 0 && len(seeks[0].keys) > 0 {
-			looked = maxLooked // they lie apart from each other: so many are enough
+		if looked += read; len(in.keys) > 0 {
+			looked += read * (apart - 1)
 		}
 		if from = end; len(found)+len(entries) > f.Limit {
 			entries = entries[:f.Limit-len(found)]
@@ -65,13 +65,15 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 	return found, from, nil
 }
 
-// seek is a place of an index, which begins with some expressions: the entries for
-// which these have some values are in the order of their index in the log. One
-// without expressions is the whole log.
-type seek struct {
-	keys []string
-	args []any
+// seeks are places of an index, which begins with some expressions: the entries for
+// which these have the values of a place are in the order of their index in the log.
+// Without expressions there is one place, the whole log.
+type seeks struct {
+	keys   []string
+	places [][]any
 }
+
+func wholeLog() seeks { return seeks{places: [][]any{nil}} }
 
 // remains is what no index has looked for.
 type remains struct {
@@ -111,66 +113,67 @@ func holds(text []byte, part string) bool {
 
 // seeks finds the places of the indexes that have what a filter selects, and what
 // is left to be looked for there.
-func (s *Store) seeks(ctx context.Context, f EntryFilter) ([]seek, remains, error) {
+func (s *Store) seeks(ctx context.Context, f EntryFilter) (seeks, remains, error) {
 	rest := remains{target: f.Target, action: f.Action, actor: f.Actor, text: f.Text}
-	action := s.db.leafAction()
 	switch {
 	case f.Run != 0:
-		return []seek{{[]string{"run_id"}, []any{f.Run}}}, rest, nil
+		return seeks{[]string{"run_id"}, [][]any{{f.Run}}}, rest, nil
 	case f.Target != "":
+		at := seeks{[]string{"target"}, [][]any{{f.Target}}}
 		if rest.target = ""; f.Action == "" {
-			return []seek{{[]string{"target"}, []any{f.Target}}}, rest, nil
+			return at, rest, nil
 		}
-		return s.byAction(ctx, seek{[]string{"target"}, []any{f.Target}}, rest)
+		rest.action = ""
+		in, err := s.byAction(ctx, at, f.Action)
+		return in, rest, err
 	case f.Actor != "":
-		actors, all, err := s.names(ctx, s.db.leafActor(), seek{}, func(name string) bool { return holds([]byte(name), f.Actor) })
+		actors, all, err := s.names(ctx, s.db.leafActor(), wholeLog(), func(name string) bool { return holds([]byte(name), f.Actor) })
 		if err != nil || !all || len(actors) > maxActors {
-			return []seek{{}}, rest, err // they are many: the next entry of one of them is not far
+			return wholeLog(), rest, err // they are many: the next entry of one of them is not far
 		}
-		var out []seek
+		at := seeks{keys: []string{s.db.leafActor()}}
 		for _, actor := range actors {
-			some, _, err := s.byAction(ctx, seek{[]string{s.db.leafActor()}, []any{actor}}, remains{action: f.Action})
-			if out = append(out, some...); err != nil || len(out) > maxSeeks {
-				return []seek{{}}, rest, err
-			}
+			at.places = append(at.places, []any{actor})
 		}
-		return out, remains{text: rest.text}, nil
+		rest = remains{text: rest.text}
+		if f.Action == "" {
+			return at, rest, nil
+		}
+		in, err := s.byAction(ctx, at, f.Action)
+		return in, rest, err
 	case f.Action != "":
 		rest.action = ""
-		if !strings.HasSuffix(f.Action, "*") {
-			return []seek{{[]string{action}, []any{f.Action}}}, rest, nil
-		}
-		return s.byAction(ctx, seek{}, remains{action: f.Action, text: rest.text})
+		in, err := s.byAction(ctx, wholeLog(), f.Action)
+		return in, rest, err
 	}
-	return []seek{{}}, rest, nil
+	return wholeLog(), rest, nil
 }
 
-// byAction divides a place of an index by actions, by which it is ordered next.
-func (s *Store) byAction(ctx context.Context, at seek, rest remains) ([]seek, remains, error) {
+// byAction divides places of an index by the actions, by which it is ordered next,
+// that a pattern matches.
+func (s *Store) byAction(ctx context.Context, at seeks, pattern string) (seeks, error) {
 	action := s.db.leafAction()
-	names := []string{rest.action}
-	if rest.action == "" || strings.HasSuffix(rest.action, "*") {
-		var err error
-		if names, _, err = s.names(ctx, action, at, func(name string) bool { return matchesAction(rest.action, name) }); err != nil {
-			return nil, rest, err
+	in := seeks{keys: append(slices.Clone(at.keys), action)}
+	for _, place := range at.places {
+		names := []string{pattern}
+		if strings.HasSuffix(pattern, "*") {
+			var err error
+			if names, _, err = s.names(ctx, action, seeks{at.keys, [][]any{place}}, func(name string) bool { return matchesAction(pattern, name) }); err != nil {
+				return in, err
+			}
+		}
+		for _, name := range names {
+			in.places = append(in.places, append(slices.Clone(place), name))
 		}
 	}
-	if len(names) > maxSeeks {
-		return []seek{at}, rest, nil
-	}
-	rest.action = ""
-	var out []seek
-	for _, name := range names {
-		out = append(out, seek{append(slices.Clone(at.keys), action), append(slices.Clone(at.args), name)})
-	}
-	return out, rest, nil
+	return in, nil
 }
 
 // names lists the different values of an indexed expression at a place of the
 // index that are to be kept; all says that there are no others.
-func (s *Store) names(ctx context.Context, expression string, at seek, keep func(string) bool) (out []string, all bool, err error) {
+func (s *Store) names(ctx context.Context, expression string, at seeks, keep func(string) bool) (out []string, all bool, err error) {
 	var w where
-	names, all, err := s.different(ctx, "audit_entries", expression, w.fill(at), w.args)
+	names, all, err := s.different(ctx, "audit_entries", expression, w.fill(at.keys, at.places[0]), w.args)
 	return slices.DeleteFunc(names, func(name string) bool { return !keep(s.db.unquoted(name)) }), all, err
 }
 
@@ -195,28 +198,28 @@ func (s *Store) different(ctx context.Context, table, expression, condition stri
 
 // fill puts a place's values among the arguments of a statement, and gives its
 // condition.
-func (w *where) fill(at seek) string {
-	terms := make([]string, len(at.keys))
-	for i, value := range at.args {
+func (w *where) fill(keys []string, place []any) string {
+	terms := make([]string, len(keys))
+	for i, value := range place {
 		w.args = append(w.args, value)
-		terms[i] = fmt.Sprintf("%s = $%d", at.keys[i], len(w.args))
+		terms[i] = fmt.Sprintf("%s = $%d", keys[i], len(w.args))
 	}
 	return strings.Join(terms, " AND ")
 }
 
 // nextEntries reads the next entries below an index at some places, and gives those
-// that fit, and the index down to which it has looked.
-func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, most int, rest remains) (found []audit.Entry, end int64, err error) {
-	places, err := s.nextIndexes(ctx, seeks, before, most)
-	if err != nil || len(places) == 0 {
-		return nil, 0, err
+// that fit, how many it has read, and the index down to which it has looked.
+func (s *Store) nextEntries(ctx context.Context, in seeks, before int64, most int, rest remains) (found []audit.Entry, read int, end int64, err error) {
+	indexes, end, err := s.nextIndexes(ctx, in, before, most)
+	if err != nil || len(indexes) == 0 {
+		return nil, 0, 0, err
 	}
 	var w where
-	if last := places[len(places)-1]; before-int64(len(places)) == last { // without a gap
+	if last := indexes[len(indexes)-1]; before-int64(len(indexes)) == last { // without a gap
 		w.and("idx >=", last)
 		w.and("idx <", before)
 	} else {
-		condition, list := s.db.oneOf("idx", 1, places)
+		condition, list := s.db.oneOf("idx", 1, indexes)
 		w.terms, w.args = []string{condition}, []any{list}
 	}
 	for _, part := range []string{rest.text, rest.actor} {
@@ -230,42 +233,57 @@ func (s *Store) nextEntries(ctx context.Context, seeks []seek, before int64, mos
 	}
 	rs, err := s.db.query(ctx, "SELECT idx, leaf FROM audit_entries"+w.String()+" ORDER BY idx DESC", w.args...)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	defer rs.Close()
 	for rs.Next() {
 		var index int64
 		var leaf string
 		if err := rs.Scan(&index, &leaf); err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		if !rest.any() || rest.fits([]byte(leaf)) {
 			found = append(found, readLeaf(index, leaf))
 		}
 	}
-	if len(places) == most { // otherwise there are no others
-		end = places[most-1]
-	}
-	return found, end, rs.Err()
+	return found, len(indexes), end, rs.Err()
 }
 
-// nextIndexes lists the next entries below an index at some places.
-func (s *Store) nextIndexes(ctx context.Context, seeks []seek, before int64, most int) ([]int64, error) {
-	if len(seeks) == 0 {
-		return nil, nil
+// nextIndexes lists the next entries below an index at some places, at most so many,
+// and gives the index down to which that is all of them; 0 where there are no others.
+// Each place is asked for more than its share, and what the one that is asked for too
+// little would have had next is left for the next time.
+func (s *Store) nextIndexes(ctx context.Context, in seeks, before int64, most int) (out []int64, end int64, err error) {
+	if len(in.places) == 0 {
+		return nil, 0, nil
 	}
-	w := where{args: []any{before}}
-	parts := make([]string, len(seeks))
-	for i, at := range seeks {
-		condition, order := s.db.below(at.keys, len(w.args)+1)
-		w.args = append(w.args, at.args...)
-		parts[i] = fmt.Sprintf("SELECT idx FROM (SELECT idx FROM audit_entries WHERE %s ORDER BY %s LIMIT %d) s%d", condition, order, most, i)
+	each := min(most, 4+4*most/len(in.places))
+	query, args := s.db.newestAt(in.keys, in.places, each)
+	if len(in.keys) == 0 {
+		query, args = fmt.Sprintf("SELECT 0, idx FROM audit_entries WHERE idx < $1 ORDER BY idx DESC LIMIT %d", each), nil
 	}
-	rs, err := s.db.query(ctx, fmt.Sprintf("%s ORDER BY idx DESC LIMIT %d", strings.Join(parts, " UNION ALL "), most), w.args...)
+	rs, err := s.db.query(ctx, query, append([]any{before}, args...)...)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return collect(rs, func(r rows) (index int64, err error) { return index, r.Scan(&index) })
+	had := make([]int, len(in.places))
+	out, err = collect(rs, func(r rows) (index int64, err error) {
+		var place int
+		if err = r.Scan(&place, &index); err == nil {
+			if had[place]++; had[place] == each {
+				end = max(end, index)
+			}
+		}
+		return index, err
+	})
+	for len(out) > 0 && out[len(out)-1] < end {
+		out = out[:len(out)-1]
+	}
+	if len(out) > most {
+		out = out[:most]
+		end = out[most-1]
+	}
+	return out, end, err
 }
 
 // isPlain reports whether a text is there, and stands in a leaf as it is typed: of

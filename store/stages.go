@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // decodeStages reads a run's stages. They are most of what is read of a run: the
 // form in which jsonText writes them is read several times as fast as any other.
 func decodeStages(text string) ([]release.Stage, error) {
-	r := stageReader{rest: text, ok: true}
+	r := ownReader{rest: text, ok: true}
 	stages := r.all()
 	if r.ok {
 		return stages, nil
@@ -20,14 +21,27 @@ func decodeStages(text string) ([]release.Stage, error) {
 	return stages, json.Unmarshal([]byte(text), &stages)
 }
 
-// stageReader takes one token after the other; ok is false once one was of another
+// readCounts reads an object of three numbers with these names, as Changes and
+// FindingCount are; ok is false for one of another form than jsonText writes.
+func readCounts(text string, names [3]string) (counts [3]int, ok bool) {
+	r := ownReader{rest: text, ok: true}
+	begin := "{"
+	for i, name := range names {
+		r.must(begin + `"` + name + `":`)
+		counts[i] = r.number()
+		begin = ","
+	}
+	return counts, r.ok && r.rest == "}"
+}
+
+// ownReader takes one token after the other; ok is false once one was of another
 // form than what jsonText writes.
-type stageReader struct {
+type ownReader struct {
 	rest string
 	ok   bool
 }
 
-func (r *stageReader) all() (out []release.Stage) {
+func (r *ownReader) all() (out []release.Stage) {
 	for r.must("["); r.ok; r.must(",") {
 		r.must("{")
 		s := release.Stage{Name: release.StageName(r.text(`"name":"`)), State: release.StageState(r.text(`,"state":"`))}
@@ -40,14 +54,14 @@ func (r *stageReader) all() (out []release.Stage) {
 	return nil
 }
 
-func (r *stageReader) must(token string) {
+func (r *ownReader) must(token string) {
 	after, found := strings.CutPrefix(r.rest, token)
 	r.rest, r.ok = after, r.ok && found
 }
 
 // text takes a member whose name and opening quote are given; one that is not there
 // is empty.
-func (r *stageReader) text(name string) string {
+func (r *ownReader) text(name string) string {
 	after, found := strings.CutPrefix(r.rest, name)
 	if !found {
 		return ""
@@ -61,7 +75,19 @@ func (r *stageReader) text(name string) string {
 	return after[:end]
 }
 
-func (r *stageReader) time(name string) time.Time {
+func (r *ownReader) number() int {
+	end := strings.IndexAny(r.rest, ",}")
+	if end < 0 {
+		r.ok = false
+		return 0
+	}
+	n, err := strconv.Atoi(r.rest[:end])
+	ours := err == nil && strconv.Itoa(n) == r.rest[:end]
+	r.rest, r.ok = r.rest[end:], r.ok && ours
+	return n
+}
+
+func (r *ownReader) time(name string) time.Time {
 	text := r.text(name)
 	if text == "" {
 		return time.Time{}

@@ -32,3 +32,19 @@ func TestStagesAreReadAsJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestCountsAreReadAsJSON holds the fast way against the general one.
+func TestCountsAreReadAsJSON(t *testing.T) {
+	for _, text := range []string{"", "null", "{}", `{"add":1,"change":22,"destroy":0}`, `{"add":-1,"change":0,"destroy":0}`, `{"add":1,"change":2}`, `{"add":1,"change":2,"destroy":3}x`,
+		`{"add":1,"change":2,"destroy":3,"more":4}`, `{"add":1.5,"change":2,"destroy":3}`, `{"add":+1,"change":2,"destroy":3}`, `{"add":01,"change":2,"destroy":3}`,
+		`{"change":2,"add":1,"destroy":3}`, `{"add":1,"change":2,"destroy":`, `{"add":1_0,"change":2,"destroy":3}`, jsonText(release.Changes{Add: 3, Change: 1 << 40, Destroy: 7})} {
+		n, ok := readCounts(text, [3]string{"add", "change", "destroy"})
+		var want release.Changes
+		if err := json.Unmarshal([]byte(text), &want); ok && (err != nil || want != release.Changes{Add: n[0], Change: n[1], Destroy: n[2]}) {
+			t.Errorf("%s: %v, want %+v, %v", text, n, want, err)
+		}
+	}
+	if _, ok := readCounts(jsonText(release.Changes{Add: 3}), [3]string{"add", "change", "destroy"}); !ok {
+		t.Error("what jsonText writes is not read the fast way")
+	}
+}

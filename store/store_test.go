@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -300,8 +301,13 @@ func TestDetailsAndBoard(t *testing.T) {
 		}
 		board, err := s.Targets(t.Context())
 		if err != nil || len(board) != 1 || board[0].Deployed == nil || board[0].Deployed.ID != id || board[0].Latest.ID != next ||
-			board[0].Backend.Kind != "local" || board[0].Deployed.Outputs["a"] != "b" || board[0].Deployed.FinishedAt.IsZero() {
-			t.Errorf("board %+v, %v", board, err)
+			board[0].Backend.Kind != "local" || board[0].Deployed.FinishedAt.IsZero() {
+			t.Errorf("targets %+v, %v", board, err)
+		}
+		brief, err := s.Board(t.Context())
+		if err != nil || len(brief) != 1 || !reflect.DeepEqual(brief[0].Deployed, board[0].Deployed) || brief[0].Latest.ID != next ||
+			brief[0].Latest.State != board[0].Latest.State || !brief[0].Latest.CreatedAt.Equal(board[0].Latest.CreatedAt) {
+			t.Errorf("board %+v, %v", brief, err)
 		}
 		if _, err := s.Target(t.Context(), target("dev_global/research")); !errors.Is(err, release.ErrNotFound) {
 			t.Errorf("an unknown target: %v", err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -19,6 +20,11 @@ import (
 	"github.com/waymark-cd/waymark/config"
 	"github.com/waymark-cd/waymark/release"
 )
+
+// collectAt is how much the memory in use grows, in percent, until it is collected.
+// The service lives on some 20 MB, and a page makes several more that nobody needs
+// afterwards: at Go's 100 it collects for every page, which costs a quarter of it.
+const collectAt = 300
 
 // newServeCommand builds `waymark serve`.
 func newServeCommand(g *globals) *cobra.Command {
@@ -47,6 +53,9 @@ func newServeCommand(g *globals) *cobra.Command {
 		// The database holds the keys of saved plans: nothing that this process
 		// writes is for others, whatever the mode of a data folder that was there.
 		syscall.Umask(0o077)
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(collectAt)
+		}
 		return serve(cmd.Context(), cfg, options, log, nil)
 	}
 	return cmd
