@@ -176,13 +176,36 @@ func (s *Store) Sweep(ctx context.Context, dead time.Duration) error {
 		if err != nil {
 			return fmt.Errorf("looking for runs to wake: %w", err)
 		}
+		there, err := callsOf(ctx, t)
+		if err != nil {
+			return fmt.Errorf("looking for runs to wake: %w", err)
+		}
 		for _, c := range calls {
+			if there[c.args] {
+				continue
+			}
 			if err := t.insertJob(ctx, c.args, c.pool); err != nil {
 				return fmt.Errorf("waking run %d: %w", c.args.RunID, err)
 			}
 		}
 		return nil
 	})
+}
+
+// callsOf gives the calls that wait or are being answered. The engine makes none of
+// them twice, but it writes a row and holds it for finding out.
+func callsOf(ctx context.Context, t tx) (map[RunArgs]bool, error) {
+	rs, err := t.query(ctx, `SELECT CAST(args ->> 'run_id' AS bigint), CAST(args ->> 'step' AS bigint) FROM river_job
+		WHERE kind = 'run' AND state IN ('available', 'pending', 'running', 'retryable', 'scheduled')`)
+	if err != nil {
+		return nil, err
+	}
+	all, err := collect(rs, func(r rows) (a RunArgs, err error) { return a, r.Scan(&a.RunID, &a.Step) })
+	out := make(map[RunArgs]bool, len(all))
+	for _, a := range all {
+		out[a] = true
+	}
+	return out, err
 }
 
 // wake makes a fresh call for one run.

@@ -278,3 +278,34 @@ func TestACallIsRepeatedByTheDatabasesClock(t *testing.T) {
 		}
 	})
 }
+
+// TestASweepWritesNothingWhereAllIsWell: it comes every second, and a row that is
+// written each time is held meanwhile, and left for the database to clear away.
+func TestASweepWritesNothingWhereAllIsWell(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Store, url string) {
+		for i := range 5 {
+			admit(t, s, fmt.Sprintf("dev_us-east-1/team%d/1.0", i))
+		}
+		db := raw(t, url)
+		db.SetMaxOpenConns(1)                      // what others write shows on one connection
+		written, calls := "PRAGMA data_version", 0 // of SQLite: what any other has written
+		if strings.HasPrefix(url, "postgres") {
+			written = "SELECT string_agg(CAST(ctid AS text), ' ' ORDER BY id) FROM river_job"
+		}
+		var before, after string
+		sweep := func() {
+			t.Helper()
+			if err := errors.Join(db.QueryRow(written).Scan(&before), s.Sweep(t.Context(), 0), db.QueryRow(written).Scan(&after)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sweep(); before != after {
+			t.Errorf("a sweep has written: %s, then %s", before, after)
+		}
+		do(t, db, "DELETE FROM river_job WHERE id IN (SELECT min(id) FROM river_job)")
+		sweep()
+		if err := db.QueryRow("SELECT count(*) FROM river_job").Scan(&calls); err != nil || before == after || calls != 5 {
+			t.Errorf("%d calls after one was lost, %v", calls, err)
+		}
+	})
+}

@@ -44,18 +44,19 @@ func (s *Store) Search(ctx context.Context, f EntryFilter) (found []audit.Entry,
 		return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 	}
 	from = f.Before
+	cost, most := 1, f.Limit
+	if len(in.keys) > 0 {
+		cost = apart
+	}
+	if rest.any() {
+		most = maxLooked / max(8, cost)
+	}
 	for looked := 0; looked < maxLooked && from > 0 && len(found) < f.Limit; {
-		most := f.Limit
-		if rest.any() {
-			most = maxLooked / 8
-		}
 		entries, read, end, err := s.nextEntries(ctx, in, from, most, rest)
 		if err != nil {
 			return nil, 0, fmt.Errorf("searching the audit log: %w", err)
 		}
-		if looked += read; len(in.keys) > 0 {
-			looked += read * (apart - 1)
-		}
+		looked += read * cost
 		if from = end; len(found)+len(entries) > f.Limit {
 			entries = entries[:f.Limit-len(found)]
 			from = entries[len(entries)-1].Index

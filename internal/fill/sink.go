@@ -175,6 +175,9 @@ func (s *postgresSink) finish(ctx context.Context) error {
 		}
 	}
 	_, err := s.conn.Exec(ctx, "VACUUM ANALYZE")
+	if err == nil {
+		_, err = s.conn.Exec(ctx, "CHECKPOINT")
+	}
 	return err
 }
 
