@@ -32,7 +32,7 @@ import (
 var (
 	size     = fill.Full()
 	keptIn   = flag.String("data", "../../.tools/bench-data", "`folder` in which filled databases are kept from one bench to the next")
-	requests = flag.Int("requests", 200, "requests of each address")
+	requests = flag.Int("requests", 400, "requests of each address")
 	only     = flag.String("pages", "", "only addresses whose names match this `pattern`")
 )
 
