@@ -53,8 +53,8 @@ func newServeCommand(g *globals) *cobra.Command {
 		// The database holds the keys of saved plans: nothing that this process
 		// writes is for others, whatever the mode of a data folder that was there.
 		syscall.Umask(0o077)
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(collectAt)
+		if os.Getenv("GOGC") == "" { // for as long as it serves
+			defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
 		}
 		return serve(cmd.Context(), cfg, options, log, nil)
 	}
