@@ -117,7 +117,9 @@ func (l *Launcher) launch(ctx context.Context, spec release.Spec, input []byte) 
 	// exec.Command without a context: the runner outlives whoever starts it.
 	cmd := exec.Command(l.command[0], l.command[1:]...)
 	cmd.Dir = spec.Dir
-	cmd.Env = []string{"PATH=" + l.path, readyVariable + "=" + strconv.Itoa(3)}
+	// Without GOGC=off, which Main ends, a fifth of a start goes to collecting what
+	// the packages' beginnings leave behind, and they leave next to nothing.
+	cmd.Env = []string{"PATH=" + l.path, "GOGC=off", readyVariable + "=" + strconv.Itoa(3)}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stderr, stderr
 	cmd.ExtraFiles = []*os.File{readyChild}
 	cmd.SysProcAttr = ownSession()

@@ -60,6 +60,7 @@ func Main(ctx context.Context, cfg Config) error {
 	if cfg.PrepareBackend == nil {
 		return fmt.Errorf("%w runner: PrepareBackend is missing", release.ErrInvalid)
 	}
+	debug.SetGCPercent(100) // the launcher had put it off
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func (g *globals) addCompletions(cmd *cobra.Command) {
 }
 
 // completedArgs says what the arguments of commands are.
-func completedArgs() map[string][]source {
+var completedArgs = sync.OnceValue(func() map[string][]source {
 	target, one := live(targetNames), func(states ...string) []source { return []source{live(runIDs(states...))} }
 	return map[string][]source{
 		"config check": {files}, "backup": {files}, "restore": {files}, "policy test": {files, files, files, files},
@@ -93,11 +94,11 @@ func completedArgs() map[string][]source {
 		"consumers skip": {live(consumerNames)}, "consumers move": {live(consumerNames)},
 		"completion": {words("bash", "zsh", "fish", "powershell")},
 	}
-}
+})
 
 // completedFlags says what the values of flags are: of a command's own, or of
 // every flag with that name.
-func completedFlags() map[string]source {
+var completedFlags = sync.OnceValue(func() map[string]source {
 	return map[string]source{
 		"--output":     {words: []suggestion{{"table", "for people"}, {"json", "for programs"}}},
 		"--log-format": words("text", "json"), "serve --role": words(serveRoles()...), "tokens create --role": words(identity.Roles()...),
@@ -114,7 +115,7 @@ func completedFlags() map[string]source {
 		"--config": files, "--checkpoint": files, "--save": files, "policy eval --plan": files,
 		"--copy": files, "--repo": files, "--dir": files,
 	}
-}
+})
 
 // files lets the shell offer files and folders.
 var files = source{}
