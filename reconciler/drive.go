@@ -95,7 +95,7 @@ func (r *Reconciler) handle(call context.Context, id int64) error {
 		// The service is stopping. Runners go on; the next start takes them up.
 		return ctx.Err()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoRoom) { // which is said once for all runs
 		r.log.Error("a run cannot go on just now, trying again", "run", id, "error", err)
 	}
 	if r.Store.Shared() {
@@ -115,6 +115,11 @@ func (r *Reconciler) advance(ctx context.Context, d *drive, id int64) error {
 	}
 	if err := r.mayBegin(); err != nil {
 		return err
+	}
+	if begins(rec) {
+		if err := r.hasRoom(); err != nil {
+			return err
+		}
 	}
 	if rec.State == release.AwaitingApproval {
 		return r.resumeWaiting(ctx, rec)
@@ -169,6 +174,9 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		return err
 	}
 	r.noteCheckout(rec, err)
+	if filledUp(err) && rec.Attempt < maxStarts {
+		return r.handBack(ctx, rec, "the disk of its worker is full: "+err.Error())
+	}
 	if err != nil {
 		state := release.Failed
 		if errors.Is(err, release.ErrRefused) {
@@ -180,7 +188,7 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		return r.finish(ctx, rec, release.Cancelled, "cancelled before anything was planned", release.Result{})
 	}
 	if r.stops() {
-		return r.handBack(ctx, rec)
+		return r.handBack(ctx, rec, stoppedBefore)
 	}
 	if err := r.Runners.Start(ctx, spec); err != nil && ctx.Err() == nil {
 		r.log.Error("a runner could not be started", "run", rec.ID, "error", err)
@@ -217,7 +225,7 @@ func (r *Reconciler) followPlan(ctx context.Context, d *drive, rec store.Record,
 		return err
 	}
 	if r.stops() && rec.CancelledBy == "" && !r.cancelled(ctx, d, rec.ID) {
-		return r.handBack(ctx, rec)
+		return r.handBack(ctx, rec, stoppedBefore)
 	}
 	if res.Outcome == release.OutcomeCancelled && !r.cancelled(ctx, d, rec.ID) {
 		return r.startOver(ctx, rec) // nobody cancelled it: its instance was told to stop

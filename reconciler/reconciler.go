@@ -176,6 +176,7 @@ type Reconciler struct {
 	latest           time.Time                 // that the clock has shown when windows were judged
 	patientUntil     time.Time                 // before then the silence of others means nothing
 	isDraining       bool
+	full             bool          // the disk had no room when it was last asked
 	drain, undrained chan struct{} // closed when this instance begins to drain, and when it no longer does
 }
 
@@ -344,7 +345,8 @@ func (r *Reconciler) Ready(ctx context.Context) []Check {
 	if err == nil {
 		err = r.trouble["database"]
 	}
-	checks := []Check{check("database", err, "")}
+	free, full := r.room()
+	checks := []Check{check("database", err, ""), check("disk", full, free)}
 	if r.Store.Shared() {
 		checks = append(checks, check("instance", r.trouble["instance"], ""))
 	}

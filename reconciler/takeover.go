@@ -79,14 +79,18 @@ func (r *Reconciler) InterruptAll() {
 	}
 }
 
-// handBack gives a run that has not begun to apply to another worker.
-func (r *Reconciler) handBack(ctx context.Context, rec store.Record) error {
-	r.freeOwn(ctx, rec, "", "its worker stopped before the apply")
+// stoppedBefore is why a run is handed back when its worker stops.
+const stoppedBefore = "its worker stopped before the apply"
+
+// handBack gives a run that has not begun to apply to another worker, or to this
+// one when it can again.
+func (r *Reconciler) handBack(ctx context.Context, rec store.Record, why string) error {
+	r.freeOwn(ctx, rec, "", why)
 	err := r.persist(ctx, "hand back", func() error {
-		return r.Store.HandBack(ctx, rec.ID, r.Instance.ID, rec.Epoch)
+		return r.Store.HandBack(ctx, rec.ID, r.Instance.ID, rec.Epoch, why)
 	})
 	if err == nil {
-		r.log.Info("a run was handed back before its apply", "run", rec.ID)
+		r.log.Info("a run was handed back before its apply", "run", rec.ID, "why", why)
 		r.removeWork(rec.ID, rec.Attempt)
 	}
 	return err

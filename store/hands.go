@@ -188,11 +188,11 @@ func (s *Store) Abandoned(ctx context.Context, dead time.Duration) ([]int64, err
 }
 
 // HandBack lets go of a run before its apply, for another worker of its pool:
-// it is queued again, and the attempt does not count as lost. A run whose plan
+// it is queued again, and the attempt does not count as lost; why is said. A run whose plan
 // people have approved goes on running, so that their word and the saved plan
 // stay. A run that worker has lost since epoch, or that applies, is
 // release.ErrConflict.
-func (s *Store) HandBack(ctx context.Context, id int64, worker string, epoch int64) error {
+func (s *Store) HandBack(ctx context.Context, id int64, worker string, epoch int64, why string) error {
 	return s.db.inTx(ctx, func(t tx) error {
 		r, err := lockRun(ctx, t, id)
 		if err != nil {
@@ -206,7 +206,7 @@ func (s *Store) HandBack(ctx context.Context, id int64, worker string, epoch int
 			return fmt.Errorf("%w: run %d applies; it can only go on to its end", release.ErrConflict, id)
 		}
 		before := r
-		reason := "its worker stopped before the apply; nothing was changed"
+		reason := why + "; nothing was changed"
 		if r.Stage(release.StageApproval).State == release.StagePassed {
 			r.letGo()
 		} else {

@@ -188,7 +188,7 @@ func TestTheReturnedHasLostItsRuns(t *testing.T) {
 		if r, taken := take(t, s, lost, "a"); taken || r.Worker != "b" || r.Epoch != 2 {
 			t.Errorf("the returned has a run of another: %q, epoch %d", r.Worker, r.Epoch)
 		}
-		if err := s.HandBack(t.Context(), lost, "a", 1); !errors.Is(err, release.ErrConflict) {
+		if err := s.HandBack(t.Context(), lost, "a", 1, "its worker stopped before the apply"); !errors.Is(err, release.ErrConflict) {
 			t.Errorf("the returned gave back what it lost: %v", err)
 		}
 		if r, taken := take(t, s, kept, "a"); !taken || r.Epoch != 1 {
@@ -320,7 +320,7 @@ func TestHandBack(t *testing.T) {
 				startAs(t, s, id, "a")
 				change(t, s, id, c.before)
 				do(t, raw(t, url), "DELETE FROM river_job")
-				err := s.HandBack(t.Context(), id, c.worker, c.epoch)
+				err := s.HandBack(t.Context(), id, c.worker, c.epoch, "its worker stopped before the apply")
 				r, _ := s.Record(t.Context(), id)
 				if errors.Is(err, release.ErrConflict) != c.conflict || (err == nil) == c.conflict || r.State != c.state || r.HandedBack != c.handedBack {
 					t.Fatalf("%v; the run is %s, handed back %d times", err, r.State, r.HandedBack)

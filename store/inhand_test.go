@@ -27,7 +27,7 @@ func TestInHandCountsWhatRunsForEachInstance(t *testing.T) {
 		update(t, s, first.ID, release.AwaitingApproval)
 		update(t, s, second.ID, release.Succeeded)
 		want("once one waits for people and one has ended", map[string]int{"b": 1})
-		if err := s.HandBack(t.Context(), third.ID, "b", third.Epoch); err != nil {
+		if err := s.HandBack(t.Context(), third.ID, "b", third.Epoch, "its worker stopped before the apply"); err != nil {
 			t.Fatal(err)
 		}
 		want("once the last was handed back", map[string]int{})
@@ -39,7 +39,7 @@ func TestInHandCountsWhatRunsForEachInstance(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("while it runs again", map[string]int{"b": 1})
-		if err := s.HandBack(t.Context(), third.ID, "b", approved.Epoch); err != nil {
+		if err := s.HandBack(t.Context(), third.ID, "b", approved.Epoch, "its worker stopped before the apply"); err != nil {
 			t.Fatal(err)
 		}
 		want("once it runs in nobody's hand", map[string]int{})
