@@ -99,20 +99,28 @@ func (s *Store) Target(ctx context.Context, t release.Target) (TargetStatus, err
 	return all[0], nil
 }
 
-// targets reads the three parts of the targets side by side: most of it is waiting
-// for the database, and reading what runs hold.
-func (s *Store) targets(ctx context.Context, where string, args []any, brief bool) (out []TargetStatus, err error) {
-	var newest, deployed map[release.Target]*release.Run
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { out, err = s.bareTargets(ctx, where, args, brief); return err })
-	g.Go(func() (err error) { newest, err = s.newestRuns(ctx, where, args, brief); return err })
-	g.Go(func() (err error) { deployed, err = s.deployedRuns(ctx, where, args); return err })
-	if err := g.Wait(); err != nil {
+// namedTarget is a target with the ids of its runs: of the newest that may have
+// changed it and of the one that is deployed, 0 for none.
+type namedTarget struct {
+	TargetStatus
+	newest, deployed int64
+}
+
+// targets reads the targets, and then the runs that they name.
+func (s *Store) targets(ctx context.Context, where string, args []any, brief bool) ([]TargetStatus, error) {
+	named, err := s.namedTargets(ctx, where, args, brief)
+	if err != nil {
 		return nil, fmt.Errorf("listing targets: %w", err)
 	}
-	for i := range out {
-		latest := newest[out[i].Target]
-		out[i].Latest, out[i].Deployed = latest, deployed[out[i].Target]
+	runs, err := s.runsOf(ctx, named, brief)
+	if err != nil {
+		return nil, fmt.Errorf("listing targets: %w", err)
+	}
+	out := make([]TargetStatus, len(named))
+	for i, t := range named {
+		out[i] = t.TargetStatus
+		latest := runs[t.newest]
+		out[i].Latest, out[i].Deployed = latest, runs[t.deployed]
 		if latest != nil && latest.Kind == release.Destroy && latest.State == release.Succeeded {
 			out[i].Destroyed = latest
 		}
@@ -120,41 +128,69 @@ func (s *Store) targets(ctx context.Context, where string, args []any, brief boo
 	return out, nil
 }
 
-func (s *Store) bareTargets(ctx context.Context, where string, args []any, brief bool) ([]TargetStatus, error) {
-	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend FROM targets`+where+
-		` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
+func (s *Store) namedTargets(ctx context.Context, where string, args []any, brief bool) ([]namedTarget, error) {
+	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id, COALESCE((SELECT r.id FROM runs r
+		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1), 0)
+		FROM targets`+where+` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
 	if err != nil {
 		return nil, err
 	}
-	return collect(rs, func(r rows) (v TargetStatus, err error) {
+	return collect(rs, func(r rows) (t namedTarget, err error) {
 		var backend string
-		if err := r.Scan(&v.Target.Env, &v.Target.Scope, &v.Target.Team, &v.Account, &v.Region, &backend); err != nil {
-			return v, err
+		if err := r.Scan(&t.Target.Env, &t.Target.Scope, &t.Target.Team, &t.Account, &t.Region, &backend, &t.deployed, &t.newest); err != nil {
+			return t, err
 		}
 		if brief {
-			return v, nil
+			return t, nil
 		}
-		return v, json.Unmarshal([]byte(backend), &v.Backend)
+		return t, json.Unmarshal([]byte(backend), &t.Backend)
 	})
 }
 
-// newestRuns reads the newest run of each target, speculative ones and looks for
-// drift apart.
-func (s *Store) newestRuns(ctx context.Context, where string, args []any, brief bool) (map[release.Target]*release.Run, error) {
+// runsOf reads the runs that targets name, by their ids. They are asked for in parts,
+// side by side: it takes as long to read what they hold as to find them. Of runs that
+// are deployed and not the newest, and of all where it is to be brief, it is what
+// names them.
+func (s *Store) runsOf(ctx context.Context, targets []namedTarget, brief bool) (map[int64]*release.Run, error) {
+	var newest, older []int64
+	for _, t := range targets {
+		newest = append(newest, t.newest)
+		if t.deployed != t.newest {
+			older = append(older, t.deployed)
+		}
+	}
 	columns, scan := runColumns, func(r rows) (release.Run, error) { rec, err := scanRun(r); return rec.Run, err }
 	if brief {
 		columns, scan = nameColumns, scanName
 	}
-	rs, err := s.db.query(ctx, `WITH newest AS MATERIALIZED (SELECT (SELECT r.id FROM runs r
-		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1) AS run_id FROM targets`+where+`)
-		SELECT `+columns+" FROM newest JOIN runs ON id = run_id", args...)
-	return byTarget(rs, err, scan)
+	half := len(newest) / 2
+	var parts [3][]release.Run
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { parts[0], err = s.runsByID(ctx, newest[:half], columns, scan); return err })
+	g.Go(func() (err error) { parts[1], err = s.runsByID(ctx, newest[half:], columns, scan); return err })
+	g.Go(func() (err error) { parts[2], err = s.runsByID(ctx, older, nameColumns, scanName); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := make(map[int64]*release.Run, len(targets))
+	for _, part := range parts {
+		for i := range part {
+			out[part[i].ID] = &part[i]
+		}
+	}
+	return out, nil
 }
 
-// deployedRuns reads of the run that is deployed to each target what names it.
-func (s *Store) deployedRuns(ctx context.Context, where string, args []any) (map[release.Target]*release.Run, error) {
-	rs, err := s.db.query(ctx, "SELECT "+nameColumns+" FROM runs WHERE id IN (SELECT deployed_run_id FROM targets"+where+")", args...)
-	return byTarget(rs, err, scanName)
+func (s *Store) runsByID(ctx context.Context, ids []int64, columns string, scan func(rows) (release.Run, error)) ([]release.Run, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	condition, list := s.db.oneOf("id", 1, ids)
+	rs, err := s.db.query(ctx, "SELECT "+columns+" FROM runs WHERE "+condition, list)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rs, scan)
 }
 
 // nameColumns are what scanName reads: what names a run, and how it stands.
@@ -167,17 +203,4 @@ func scanName(row rows) (r release.Run, err error) {
 		&r.Account, &r.State, &r.Reason, &r.CreatedBy, &created, &started, &finished, &waitUntil)
 	r.CreatedAt, r.StartedAt, r.FinishedAt, r.WaitUntil = fromMillis(created), fromMillis(started), fromMillis(finished), fromMillis(waitUntil)
 	return r, err
-}
-
-// byTarget collects runs of which a target has one.
-func byTarget(rs rows, err error, scan func(rows) (release.Run, error)) (map[release.Target]*release.Run, error) {
-	if err != nil {
-		return nil, err
-	}
-	runs, err := collect(rs, scan)
-	out := make(map[release.Target]*release.Run, len(runs))
-	for i := range runs {
-		out[runs[i].Target] = &runs[i]
-	}
-	return out, err
 }
