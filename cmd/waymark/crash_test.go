@@ -41,13 +41,13 @@ func getBodyAs(ctx context.Context, url, token string, to io.Writer) error {
 	return err
 }
 
-// slowCode applies for as long as the file "go" is missing in the working copy,
-// and writes a line each time that it does.
+// slowCode applies for as long as the file "go" is missing in the working copy and
+// the copy is there, and writes a line each time that it does.
 const slowCode = worldCode + `
 resource "terraform_data" "slow" {
   input = var.release_version
   triggers_replace = var.release_version
-  provisioner "local-exec" { command = "echo ran; echo ran >> ran; until test -e go; do sleep 0.05; done" }
+  provisioner "local-exec" { command = "echo ran; echo ran >> ran; until test -e go || ! test -e ran; do sleep 0.05; done" }
 }
 `
 
