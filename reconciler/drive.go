@@ -174,8 +174,8 @@ func (r *Reconciler) begin(ctx context.Context, d *drive, rec store.Record) erro
 		return err
 	}
 	r.noteCheckout(rec, err)
-	if filledUp(err) && rec.Attempt < maxStarts {
-		return r.handBack(ctx, rec, "the disk of its worker is full: "+err.Error())
+	if filledUp(err) && rec.Attempt < maxStarts && !r.cancelled(ctx, d, rec.ID) {
+		return r.handBack(ctx, rec, "the disk of its worker is full: "+reason(err))
 	}
 	if err != nil {
 		state := release.Failed

@@ -55,10 +55,12 @@ func (r *Reconciler) hasRoom() error {
 }
 
 // begins reports whether the next step of a run writes to the disk of whoever takes
-// it and can be left to another, or to a later time: nothing of it is under way.
+// it and can be left to another, or to a later time: nothing of it is under way, and
+// nobody has asked that it stop.
 func begins(rec store.Record) bool {
+	approved := rec.Stage(release.StageApproval).State == release.StagePassed
 	return rec.State == release.Queued ||
-		rec.State == release.Running && !rec.Applying && !pushes(rec) && rec.Stage(release.StageApproval).State == release.StagePassed
+		rec.State == release.Running && approved && !rec.Applying && !pushes(rec) && rec.CancelledBy == ""
 }
 
 // filledUp reports whether err is of a disk that has no room left.

@@ -188,9 +188,9 @@ func (s *Store) Abandoned(ctx context.Context, dead time.Duration) ([]int64, err
 }
 
 // HandBack lets go of a run before its apply, for another worker of its pool:
-// it is queued again, and the attempt does not count as lost; why is said. A run whose plan
-// people have approved goes on running, so that their word and the saved plan
-// stay. A run that worker has lost since epoch, or that applies, is
+// it is queued again, the attempt does not count as lost, and why is on record. A
+// run whose plan people have approved goes on running, so that their word and the
+// saved plan stay. A run that worker has lost since epoch, or that applies, is
 // release.ErrConflict.
 func (s *Store) HandBack(ctx context.Context, id int64, worker string, epoch int64, why string) error {
 	return s.db.inTx(ctx, func(t tx) error {
