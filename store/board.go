@@ -129,8 +129,7 @@ func (s *Store) targets(ctx context.Context, where string, args []any, brief boo
 }
 
 func (s *Store) namedTargets(ctx context.Context, where string, args []any, brief bool) ([]namedTarget, error) {
-	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id, COALESCE((SELECT r.id FROM runs r
-		WHERE r.env = targets.env AND r.scope = targets.scope AND r.team = targets.team AND r.`+changing+` ORDER BY r.id DESC LIMIT 1), 0)
+	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id, newest_run_id
 		FROM targets`+where+` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
 	if err != nil {
 		return nil, err

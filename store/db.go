@@ -346,17 +346,22 @@ func (t *postgresTx) insertJob(ctx context.Context, args RunArgs, queue string) 
 
 // deadlocks is how often a transaction is tried that Postgres ends because of a
 // deadlock. What wakes several runs meets the queue at its own books, which takes
-// its rows in an order of its own.
+// its rows in an order of its own, and what changes tables meets instances at work.
 const deadlocks = 5
 
-func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) (err error) {
+// pastDeadlocks does what is one transaction, or several that may be repeated.
+func pastDeadlocks(do func() error) (err error) {
 	for range deadlocks {
-		err = d.tryTx(ctx, fn)
+		err = do()
 		if of, ok := errors.AsType[*pgconn.PgError](err); !ok || of.Code != "40P01" {
 			break
 		}
 	}
 	return err
+}
+
+func (d *postgresDB) inTx(ctx context.Context, fn func(tx) error) error {
+	return pastDeadlocks(func() error { return d.tryTx(ctx, fn) })
 }
 
 func (d *postgresDB) tryTx(ctx context.Context, fn func(tx) error) error {

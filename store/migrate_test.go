@@ -40,17 +40,8 @@ func onEmpty(t *testing.T, test func(t *testing.T, url string)) {
 // queue of its scope, each with its audit entry.
 func makeOld(t *testing.T, url string) {
 	t.Helper()
-	db, dialect, dir := raw(t, url), goose.DialectPostgres, "migrations/postgres"
-	if strings.HasPrefix(url, "sqlite") {
-		dialect, dir = goose.DialectSQLite3, "migrations/sqlite"
-	}
-	provider, err := goose.NewProvider(dialect, db, os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := provider.UpTo(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
+	db := raw(t, url)
+	schemaAt(t, db, url, 1)
 	var hashes []tlog.Hash
 	for i, state := range []string{"succeeded", "running", "queued"} {
 		team, id := fmt.Sprintf("team%d", i), int64(i+1)
@@ -96,6 +87,31 @@ func makeOld(t *testing.T, url string) {
 	callAsOld[pgx.Tx](t, riverpgxv5.New(pool))
 }
 
+// schemaAt brings the schema up or down to a version.
+func schemaAt(t *testing.T, db *sql.DB, url string, version int64) {
+	t.Helper()
+	dialect, dir := goose.DialectPostgres, "migrations/postgres"
+	if strings.HasPrefix(url, "sqlite") {
+		dialect, dir = goose.DialectSQLite3, "migrations/sqlite"
+	}
+	provider, err := goose.NewProvider(dialect, db, os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has, err := provider.GetDBVersion(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has > version {
+		_, err = provider.DownTo(t.Context(), version)
+	} else {
+		_, err = provider.UpTo(t.Context(), version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // callAsOld makes the calls of the runs that go on as they were made before
 // there were pools.
 func callAsOld[TTx any](t *testing.T, driver riverdriver.Driver[TTx]) {
@@ -137,6 +153,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		if status, err := s.Target(t.Context(), target("dev_us-east-1/team0")); err != nil || status.Deployed == nil || status.Deployed.ID != 1 {
 			t.Errorf("deployed %+v, %v", status, err)
 		}
+		newestAre(t, s, map[string]int64{"team0": 1, "team1": 2, "team2": 3})
 		join(t, s, "a")
 		called := map[int64]bool{}
 		var mu sync.Mutex
@@ -158,6 +175,92 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		startAs(t, s, 3, "a")
 		verifyLog(t, s)
 	})
+}
+
+// TestOlderInstancesQueueRunsBesideNewerOnes: what they queue in the middle of a
+// rolling upgrade is the newest run of its target all the same, and what changes
+// nothing is not.
+func TestOlderInstancesQueueRunsBesideNewerOnes(t *testing.T) {
+	onEmpty(t, func(t *testing.T, url string) {
+		s := again(t, url)
+		admit(t, s, "dev_us-east-1/research/1.0")
+		other := admit(t, s, "dev_us-east-1/risk/1.0")
+		db := raw(t, url)
+		for _, kind := range []string{"deploy", "plan", "drift"} {
+			do(t, db, `INSERT INTO runs (kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account, state, stages,
+				changes, findings, reason, attempt, step, runner_dir, applying, plan_digest, plan_key, approvals_required, approvals, outputs,
+				cancelled_by, created_by, created_at, started_at, finished_at) VALUES ($1, 'infra', 1, '', '', '', '', 'dev', 'us-east-1', 'research',
+				'a', 'queued', 'null', '{}', '{}', '', 1, 1, '', 0, '', '', 0, 'null', 'null', '', 'ann', 1, 0, 0)`, kind)
+		}
+		queued := number(t, db, "SELECT max(id) FROM runs WHERE kind = 'deploy'")
+		newestAre(t, s, map[string]int64{"research": int64(queued), "risk": other})
+	})
+}
+
+// newestAre checks which runs the targets of teams name as their newest.
+func newestAre(t *testing.T, s *store.Store, want map[string]int64) {
+	t.Helper()
+	all, err := s.Targets(t.Context())
+	if err != nil || len(all) != len(want) {
+		t.Fatalf("%d targets, %v", len(all), err)
+	}
+	for _, status := range all {
+		if id := want[status.Target.Team]; status.Latest == nil || status.Latest.ID != id {
+			t.Errorf("the newest run of %s: %+v, want %d", status.Target, status.Latest, id)
+		}
+	}
+}
+
+// TestAnUpgradeGoesOnAfterADeadlock crosses an upgrade with an instance at work that
+// takes what it changes the other way round.
+func TestAnUpgradeGoesOnAfterADeadlock(t *testing.T) {
+	url := testkit.Postgres(t)
+	if err := again(t, url).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := raw(t, url)
+	schemaAt(t, db, url, 17)
+	do(t, db, "INSERT INTO targets (env, scope, team, account, region, backend) VALUES ('dev', 'us-east-1', 'risk', 'a', 'us-east-1', '{}')")
+	atWork, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer atWork.Close(t.Context())
+	does := func(statement string) {
+		t.Helper()
+		if _, err := atWork.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	does("SET deadlock_timeout = '1h'") // the upgrade is what Postgres ends
+	does("BEGIN")
+	does("LOCK TABLE runs IN ROW EXCLUSIVE MODE")
+	upgraded := make(chan error, 1)
+	go func() {
+		s, err := store.Open(t.Context(), store.Config{URL: url})
+		if err == nil {
+			s.Close()
+		}
+		upgraded <- err
+	}()
+	for waits := false; !waits; {
+		if err := atWork.QueryRow(t.Context(), "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'runs'::regclass)").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-upgraded:
+			t.Fatalf("nobody waited: %v", err)
+		default:
+		}
+	}
+	does("UPDATE targets SET account = 'b'")
+	does("COMMIT")
+	if err := <-upgraded; err != nil {
+		t.Error(err)
+	}
+	if n := number(t, db, "SELECT count(*) FROM targets WHERE account = 'b' AND newest_run_id = 0"); n != 1 {
+		t.Errorf("%d targets are as both left them", n)
+	}
 }
 
 // TestAFailedUpgradeChangesNothing: the old version can go on, and the upgrade

@@ -208,7 +208,8 @@ func migrate[TTx any](ctx context.Context, dialect goose.Dialect, db *sql.DB, di
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("migrating the job engine's tables: %w", err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	err = pastDeadlocks(func() error { _, err := provider.Up(ctx); return err })
+	if err != nil {
 		return fmt.Errorf("migrating the schema: %w", err)
 	}
 	return nil

@@ -44,9 +44,9 @@ func (s *Store) CreateToken(ctx context.Context, t Token, lifetime time.Duration
 	}
 	var made Token
 	err := s.db.inTx(ctx, func(q tx) error {
-		now := q.clock()
-		var same int64
-		err := q.row(ctx, "SELECT count(*) FROM tokens WHERE name = $1 AND revoked_at = 0 AND expires_at > "+now, t.Name).Scan(&same)
+		var now, same int64
+		err := q.row(ctx, "SELECT now.at, (SELECT count(*) FROM tokens WHERE name = $1 AND revoked_at = 0 AND expires_at > now.at) FROM (SELECT "+
+			q.clock()+" AS at) now", t.Name).Scan(&now, &same)
 		if err != nil {
 			return fmt.Errorf("creating a token: %w", err)
 		}
@@ -54,8 +54,8 @@ func (s *Store) CreateToken(ctx context.Context, t Token, lifetime time.Duration
 			return fmt.Errorf("%w: there is a token %q: revoke it first, or write another name", release.ErrConflict, t.Name)
 		}
 		made, err = scanToken(q.row(ctx, `INSERT INTO tokens (name, actor, hash, grants, member_of, created_by, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, `+now+`, `+now+` + $7) RETURNING `+tokenColumns+", 0",
-			t.Name, t.Actor, t.Hash, string(t.Grants), jsonText(t.Groups), t.CreatedBy, lifetime.Milliseconds()))
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING `+tokenColumns+", 0",
+			t.Name, t.Actor, t.Hash, string(t.Grants), jsonText(t.Groups), t.CreatedBy, now, now+lifetime.Milliseconds()))
 		if err != nil {
 			return fmt.Errorf("creating a token: %w", err)
 		}

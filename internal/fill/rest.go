@@ -65,8 +65,8 @@ func (w *world) addTarget(b *batch, c *cell) {
 	if c.IsGlobal() {
 		region = "us-east-1"
 	}
-	b.add("targets", "env, scope, team, account, region, backend, deployed_run_id", c.Env, c.Scope, c.Team, c.account, region,
-		text(map[string]string{"kind": "s3", "bucket": "org-state-" + c.Env, "key": c.Team + "/" + c.Env + "-" + c.Scope + "/terraform.tfstate", "lock": "org-lock-" + c.Env}), c.deployed)
+	b.add("targets", "env, scope, team, account, region, backend, deployed_run_id, newest_run_id", c.Env, c.Scope, c.Team, c.account, region,
+		text(map[string]string{"kind": "s3", "bucket": "org-state-" + c.Env, "key": c.Team + "/" + c.Env + "-" + c.Scope + "/terraform.tfstate", "lock": "org-lock-" + c.Env}), c.deployed, c.last)
 	if c.deployed == 0 {
 		return
 	}
