@@ -34,25 +34,25 @@ func (r *Reconciler) StateLocks(ctx context.Context, only *release.Target) ([]re
 	if r.Locks == nil {
 		return nil, fmt.Errorf("%w: this service cannot look at locks", release.ErrUnavailable)
 	}
-	var targets []store.TargetStatus
+	var newest []store.Record
 	var err error
 	if only == nil {
-		targets, err = r.Store.Targets(ctx)
+		newest, err = r.Store.NewestRuns(ctx)
 	} else {
-		targets = make([]store.TargetStatus, 1)
-		targets[0], err = r.Store.Target(ctx, *only)
+		newest = make([]store.Record, 1)
+		newest[0], err = r.newestOf(ctx, *only)
 	}
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]release.HeldLock, len(targets))
+	found := make([][]release.HeldLock, len(newest))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(locksAtOnce)
-	for i, t := range targets {
+	for i, rec := range newest {
 		g.Go(func() error {
-			held, _, err := r.locksOf(gctx, t)
+			held, _, err := r.locksOf(gctx, rec)
 			if err != nil {
-				held = []release.HeldLock{{Target: t.Target, Err: err}}
+				held = []release.HeldLock{{Target: rec.Target, Err: err}}
 			}
 			found[i] = held
 			return nil
@@ -66,20 +66,26 @@ func (r *Reconciler) StateLocks(ctx context.Context, only *release.Target) ([]re
 	return out, ctx.Err()
 }
 
-// locksOf asks for one state's locks and finds whose they are.
-func (r *Reconciler) locksOf(ctx context.Context, t store.TargetStatus) ([]release.HeldLock, *config.Deployment, error) {
-	if t.Latest == nil {
-		return nil, nil, nil
-	}
-	rec, err := r.Store.Record(ctx, t.Latest.ID)
+// newestOf reads the newest run that may have changed a target: it tells where the
+// state is.
+func (r *Reconciler) newestOf(ctx context.Context, target release.Target) (store.Record, error) {
+	t, err := r.Store.Target(ctx, target)
 	if err != nil {
-		return nil, nil, err
+		return store.Record{}, err
 	}
+	if t.Latest == nil {
+		return store.Record{}, fmt.Errorf("target %s: %w: no run of it is on record", target, release.ErrNotFound)
+	}
+	return r.Store.Record(ctx, t.Latest.ID)
+}
+
+// locksOf asks for the locks of the state of a run's target and finds whose they are.
+func (r *Reconciler) locksOf(ctx context.Context, rec store.Record) ([]release.HeldLock, *config.Deployment, error) {
 	of, err := r.deploymentOf(ctx, rec)
 	if err != nil {
 		return nil, nil, err
 	}
-	held, err := r.heldLocks(ctx, t.Target, of)
+	held, err := r.heldLocks(ctx, rec.Target, of)
 	return held, of, err
 }
 
@@ -177,11 +183,11 @@ func (r *Reconciler) Unlock(ctx context.Context, u release.Unlock) ([]release.He
 	if u.Force && u.ID == "" {
 		return nil, fmt.Errorf("%w: force needs the id of the lock: waymark backend locks shows it", release.ErrInvalid)
 	}
-	t, err := r.Store.Target(ctx, u.Target)
+	newest, err := r.newestOf(ctx, u.Target)
 	if err != nil {
 		return nil, err
 	}
-	held, of, err := r.locksOf(ctx, t)
+	held, of, err := r.locksOf(ctx, newest)
 	if err != nil {
 		return nil, err
 	}
@@ -262,11 +268,11 @@ func (r *Reconciler) freeOwn(ctx context.Context, rec store.Record, actor, why s
 		return
 	}
 	err := func() error {
-		t, err := r.Store.Target(ctx, rec.Target)
+		newest, err := r.newestOf(ctx, rec.Target)
 		if err != nil {
 			return err
 		}
-		held, of, err := r.locksOf(ctx, t)
+		held, of, err := r.locksOf(ctx, newest)
 		for _, l := range held {
 			if l.Run == nil || l.Run.ID != rec.ID || l.Alive || l.Elsewhere != "" {
 				continue

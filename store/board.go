@@ -99,6 +99,23 @@ func (s *Store) Target(ctx context.Context, t release.Target) (TargetStatus, err
 	return all[0], nil
 }
 
+// inBoardOrder is by environment and team, the global scope first.
+const inBoardOrder = " ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope"
+
+// NewestRuns returns of every target the newest run that may have changed it, in the
+// order of Targets.
+func (s *Store) NewestRuns(ctx context.Context) ([]Record, error) {
+	rs, err := s.db.query(ctx, "SELECT "+runColumns+" FROM runs WHERE id IN (SELECT newest_run_id FROM targets)"+inBoardOrder)
+	if err != nil {
+		return nil, fmt.Errorf("listing the newest runs: %w", err)
+	}
+	out, err := collect(rs, func(r rows) (Record, error) { return scanRun(r) })
+	if err != nil {
+		return nil, fmt.Errorf("listing the newest runs: %w", err)
+	}
+	return out, nil
+}
+
 // namedTarget is a target with the ids of its runs: of the newest that may have
 // changed it and of the one that is deployed, 0 for none.
 type namedTarget struct {
@@ -130,7 +147,7 @@ func (s *Store) targets(ctx context.Context, where string, args []any, brief boo
 
 func (s *Store) namedTargets(ctx context.Context, where string, args []any, brief bool) ([]namedTarget, error) {
 	rs, err := s.db.query(ctx, `SELECT env, scope, team, account, region, backend, deployed_run_id, newest_run_id
-		FROM targets`+where+` ORDER BY env, team, CASE WHEN scope = 'global' THEN 0 ELSE 1 END, scope`, args...)
+		FROM targets`+where+inBoardOrder, args...)
 	if err != nil {
 		return nil, err
 	}
