@@ -25,7 +25,6 @@ type kind int
 const (
 	ordinary kind = iota
 	stream        // it does not end: its beginning is timed
-	outside       // what it waits for is not the database
 	rated         // it answers so many a second and no more: it is asked slowly
 )
 
@@ -80,7 +79,7 @@ func pages() []page {
 		{route: "GET /{$}", how: "board, what needs a person", at: fixed("/?state=needs")},
 		{route: "GET /targets/{env}/{scope}/{team}", how: "target", at: ofTarget("/targets/", "")},
 		{route: "GET /targets/{env}/{scope}/{team}", how: "target, older runs", at: func(f facts) string { return ofTarget("/targets/", "?cursor=")(f) + strconv.FormatInt(f.run(), 10) }},
-		{route: "GET /targets/{env}/{scope}/{team}/lock", how: "lock", at: ofTarget("/targets/", "/lock"), kind: outside},
+		{route: "GET /targets/{env}/{scope}/{team}/lock", how: "lock", at: ofTarget("/targets/", "/lock")},
 		{route: "GET /runs/{id}", how: "run, any", at: deep("/runs/{run}")},
 		{route: "GET /runs/{id}", how: "run with plan and findings", at: func(f facts) string { return "/runs/" + f.of(f.planned) }},
 		{route: "GET /public/runs/{id}", how: "public run", at: func(f facts) string { return "/public/runs/" + f.of(f.public) }, kind: rated},
@@ -108,7 +107,7 @@ func pages() []page {
 		{route: api + "runs/{id}/logs/search", how: "search in a log that is gone", at: deep("/api/v1/runs/{run}/logs/search?text=error")},
 		{route: api + "runs/{id}/logs", how: "log that is gone", at: deep("/api/v1/runs/{run}/logs")},
 		{route: api + "events", how: "stream of events", at: fixed("/api/v1/events"), kind: stream},
-		{route: api + "locks", how: "locks of all states", at: fixed("/api/v1/locks"), kind: outside},
+		{route: api + "locks", how: "locks of all states", at: fixed("/api/v1/locks")},
 		{route: api + "instances", how: "instances", at: fixed("/api/v1/instances")},
 		{route: api + "notifications", how: "notifications", at: fixed("/api/v1/notifications")},
 		{route: api + "consumers", how: "consumers", at: fixed("/api/v1/consumers")},
