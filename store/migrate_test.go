@@ -204,9 +204,13 @@ func newestAre(t *testing.T, s *store.Store, want map[string]int64) {
 	if err != nil || len(all) != len(want) {
 		t.Fatalf("%d targets, %v", len(all), err)
 	}
-	for _, status := range all {
-		if id := want[status.Target.Team]; status.Latest == nil || status.Latest.ID != id {
-			t.Errorf("the newest run of %s: %+v, want %d", status.Target, status.Latest, id)
+	runs, err := s.NewestRuns(t.Context())
+	if err != nil || len(runs) != len(want) {
+		t.Fatalf("%d newest runs, %v", len(runs), err)
+	}
+	for i, status := range all {
+		if id := want[status.Target.Team]; status.Latest == nil || status.Latest.ID != id || runs[i].ID != id || runs[i].Pool == "" {
+			t.Errorf("the newest run of %s: %+v and %+v, want %d", status.Target, status.Latest, runs[i], id)
 		}
 	}
 }

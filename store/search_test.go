@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waymark-cd/waymark/audit"
+	"github.com/waymark-cd/waymark/internal/testkit"
+	"github.com/waymark-cd/waymark/release"
 	"github.com/waymark-cd/waymark/store"
 )
 
@@ -91,4 +94,52 @@ func TestAChangedLeafIsNoObstacle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestWhatIsRareIsFoundAsSuch asks first, and often, for what is less rare. Postgres
+// would plan the statement for any state by then, and read all runs to find those in a
+// rare one.
+func TestWhatIsRareIsFoundAsSuch(t *testing.T) {
+	const all, rare, times = 20_000, 4, 50
+	url := testkit.Postgres(t)
+	s, err := store.Open(t.Context(), store.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := raw(t, url)
+	do(t, db, `INSERT INTO runs (kind, repository, release_id, tag, version, object_id, commit_id, env, scope, team, account, state, stages,
+		changes, findings, reason, attempt, step, runner_dir, applying, plan_digest, plan_key, approvals_required, approvals, outputs,
+		cancelled_by, created_by, created_at, started_at, finished_at) SELECT 'deploy', 'infra', 1, '', '', '', '', 'dev', 'us-east-1', 'research',
+		'a', CASE WHEN i % ($1 / $2) = 7 THEN 'rejected' WHEN i % 50 = 3 THEN 'denied' ELSE (ARRAY['succeeded', 'failed', 'cancelled'])[1 + i % 3] END,
+		'null', '{}', '{}', repeat('why ', 200), 1, 1, '', 0, '', '', 0, 'null', 'null', '', 'ann', 1, 0, 0 FROM generate_series(1, $1) i`, all, rare)
+	do(t, db, "VACUUM ANALYZE runs")
+	looked := func() (scans, read int) {
+		const of = " FROM pg_stat_user_indexes WHERE relname = 'runs'"
+		return number(t, db, "SELECT sum(idx_scan)"+of), number(t, db, "SELECT sum(idx_tup_read)"+of)
+	}
+	scansBefore, readBefore := looked()
+	most := 0
+	for _, look := range []struct {
+		state release.State
+		want  int
+	}{{release.Denied, 50}, {release.Rejected, rare}} {
+		for range times {
+			if found, _, err := s.Runs(t.Context(), store.RunFilter{State: look.state}); err != nil || len(found) != look.want {
+				t.Fatalf("%d runs that are %s, %v", len(found), look.state, err)
+			}
+			most += look.want + 1
+		}
+	}
+	if err := s.Close(); err != nil { // what its connections did is counted at their end
+		t.Fatal(err)
+	}
+	scans, read := looked()
+	for began := time.Now(); scans-scansBefore < 2*times; scans, read = looked() {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("%d of %d searches by an index are counted", scans-scansBefore, 2*times)
+		}
+	}
+	if read -= readBefore; read > most {
+		t.Errorf("what needs %d runs at most read %d", most, read)
+	}
 }
