@@ -73,6 +73,7 @@ type much struct {
 	t     testing.TB
 	url   string
 	began time.Duration // until the service answered
+	disk  *disk         // where the database is
 	cmd   *exec.Cmd
 	facts facts
 }
@@ -240,6 +241,22 @@ func (m *much) measure(p page, times int) (most, all time.Duration, asked int) {
 	return took[len(took)/2], took[min(len(took)-1, len(took)*99/100)], len(took)
 }
 
+// measureUnlessItStands measures once more what misses the goal while the disk stands
+// still for a moment, twice at most; stood is how long one read took then.
+func (m *much) measureUnlessItStands(p page, times int) (most, all time.Duration, asked int, stood time.Duration) {
+	m.disk.take()
+	most, all, asked = m.measure(p, times)
+	for range 2 {
+		worst := m.disk.take()
+		if most <= goalMost && all <= goalAll || worst < stall {
+			break
+		}
+		stood = max(stood, worst)
+		most, all, asked = m.measure(p, times)
+	}
+	return most, all, asked, stood
+}
+
 // BenchmarkMuchData measures every page and list over a full database of each kind.
 func BenchmarkMuchData(b *testing.B) {
 	binary := buildWaymark(b)
@@ -248,6 +265,7 @@ func BenchmarkMuchData(b *testing.B) {
 			url, dir := keptDatabase(b, engine)
 			filled(b, url, dir, size)
 			m := serveMuch(b, binary, url, dir, size)
+			m.disk = watchDisk(b, dir)
 			for b.Loop() {
 				m.print(engine)
 			}
@@ -279,11 +297,14 @@ func (m *much) print(engine string) {
 			continue
 		}
 		f := m.facts
-		most, all, asked := m.measure(p, *requests)
+		most, all, asked, stood := m.measureUnlessItStands(p, *requests)
 		ok := "yes"
 		if most > goalMost || all > goalAll {
 			ok = "NO"
 			slow++
+		}
+		if stood > 0 {
+			ok += fmt.Sprintf(" (measured again: one read of the disk took %s)", tenths(stood))
 		}
 		if asked < *requests {
 			ok += fmt.Sprintf(" (of %d)", asked)
