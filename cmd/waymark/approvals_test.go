@@ -170,6 +170,7 @@ environment "live" {
 		t.Fatalf("exit %d %s", code, errs)
 	}
 	wantText(t, w.until(tag, release.Rejected).Reason, "rejected by bob@example.org: not on a Friday")
+	time.Sleep(time.Second) // a saved plan tells its time in seconds: two of the same second may be one, byte by byte
 	w.mustCLI("--token", worldToken, "runs", "retry", first.ID)
 	second := w.until(tag, release.AwaitingApproval)
 	if second.PlanDigest == first.PlanDigest || len(second.Approvals) > 0 {
