@@ -62,7 +62,7 @@ func TestEveryPageAnswers(t *testing.T) {
 			filled(t, url, dir, small)
 			m := serveMuch(t, binary, url, dir, small)
 			for _, p := range pages() {
-				m.measure(p, 3)
+				m.measure(p, 0, 3)
 			}
 			m.verify(binary)
 		})
